@@ -1,0 +1,64 @@
+"""Glance: images."""
+
+from __future__ import annotations
+
+from planeshift.catalog import common
+from planeshift.catalog.glance.verify import verify
+from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site
+
+
+def _defaults(site: Site) -> Options:
+    return common.merged(
+        common.behind_proxy(),
+        common.authtoken(site, "glance"),
+        {
+            "DEFAULT": {"enabled_backends": "local:file"},
+            "glance_store": {"default_backend": "local"},
+            "local": {"filesystem_store_datadir": f"{site.data}/images"},
+            "paste_deploy": {"flavor": "keystone"},
+        },
+    )
+
+
+def _backend(site: Site) -> Options:
+    return {
+        "DEFAULT": {
+            "worker_self_reference_url": f"http://{site.address}:{site.port}",
+            "public_endpoint": site.public_url,
+        },
+        "os_glance_staging_store": {"filesystem_store_datadir": f"{site.data}/staging"},
+        "os_glance_tasks_store": {"filesystem_store_datadir": f"{site.data}/tasks"},
+        "paste_deploy": {"config_file": f"{site.config}/glance-api-paste.ini"},
+    }
+
+
+def _secret_options(site: Site) -> Options:
+    return common.merged(common.database(site), common.authtoken_secret(site))
+
+
+SERVICE = ServiceSpec(
+    name="glance",
+    type="image",
+    title="Image",
+    package="glance",
+    components=(Component("glance-api", "glance.wsgi.api:application", port=9292, drain=600),),
+    needs=("keystone",),
+    layout=Layout(
+        project="glance",
+        main="glance-api.conf",
+        environment={"OS_GLANCE_CONFIG_DIR": "{config}"},
+        shipped={"glance-api-paste.ini": "etc/glance/glance-api-paste.ini"},
+    ),
+    migration=Migration(
+        kind="expand-contract",
+        create=("glance-manage", "db", "sync"),
+        expand=(("glance-manage", "db", "expand"), ("glance-manage", "db", "migrate")),
+        contract=("glance-manage", "db", "contract"),
+    ),
+    defaults=_defaults,
+    backend=_backend,
+    secret_options=_secret_options,
+    secrets=(Secret("service_password", "password", "of the service user glance"),),
+    directories=("images", "staging", "tasks"),
+    verify=verify,
+)

@@ -1,0 +1,29 @@
+"""Keystone's round trip: issue a token, validate it, revoke it, see it refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def verify(connection: Any) -> Iterator[str]:
+    """Prove Keystone through the edge.
+
+    `connection` is an openstacksdk Connection of an administrator. Yields what was proved, a sentence a step; raises
+    what the client raises, or AssertionError with the sentence that does not hold. Leaves nothing behind.
+    """
+    auth = connection.session.auth
+    token = auth.get_token(connection.session)
+    yield "a token was issued"
+    identity = connection.identity
+    answer = identity.get("/auth/tokens", headers={"X-Subject-Token": token})
+    if answer.status_code != 200 or not answer.json()["token"]["roles"]:
+        raise AssertionError("the token was not found valid")
+    yield "the token was found valid"
+    other = connection.session.auth.get_auth_ref(connection.session)  # one of its own, to be revoked
+    subject = {"X-Subject-Token": other.auth_token}
+    if identity.delete("/auth/tokens", headers=subject).status_code != 204:
+        raise AssertionError("the token was not revoked")
+    if identity.get("/auth/tokens", headers=subject).status_code != 404:
+        raise AssertionError("the revoked token is still valid")
+    yield "a revoked token was refused"

@@ -1,0 +1,131 @@
+"""What the catalog says of a service. Pure data; one folder a service fills these in (`catalog/<name>/__init__.py`).
+
+Texts may hold placeholders in braces, filled by `planeshift.render`: {config} the directory of the service's
+configuration on its host, {data} of its data, {environment} of its installed programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# section → option → value; a list is written as repeated lines (oslo.config's MultiStr).
+Options = dict[str, dict[str, str | int | bool | list[str]]]
+SecretValue = str | dict[str, str]
+SecretKind = Literal["password", "fernet-keys", "fernet-key", "trial-tls", "given"]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value of the service's secret file. `given` ones come from the operator, the others we can make."""
+
+    name: str
+    kind: SecretKind
+    purpose: str
+    backup: bool = False  # without it stored data is lost: its backup is insisted on
+
+
+@dataclass(frozen=True)
+class Component:
+    """One program of a service that serves HTTP by WSGI."""
+
+    name: str
+    wsgi: str  # module:callable, or a text with a newline: the source of the module
+    port: int  # the usual one; the edge listens there
+    health: str = "/healthcheck"
+    workers: int = 2
+    threads: int = 4
+    # Seconds that requests in flight may take when the program is told to stop.
+    drain: int = 60
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the service reads its files: oslo.config's directory of the project below HOME, see `render.files`."""
+
+    project: str
+    main: str  # name of the main configuration file
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables that point the programs at their files
+    # Files that the release ships and the service reads from its configuration directory: name → path in {environment}.
+    shipped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """How the schema follows the release. Each step is a command line of the service's environment.
+
+    `expand-contract`: old code lives on after `expand`; `contract` waits for the last old backend. `single`: one step;
+    only the pairs (older, newer) in `lives_with` may share the newer schema, besides releases of equal schemas.
+    """
+
+    kind: Literal["expand-contract", "single"]
+    create: tuple[str, ...]
+    upgrade: tuple[str, ...] = ()
+    expand: tuple[tuple[str, ...], ...] = ()
+    contract: tuple[str, ...] = ()
+    lives_with: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The first content of a database, made by a command that must run once.
+
+    `exists` is SQL that returns a row when it is there; `command` reads what is secret from `environment` of itself.
+    """
+
+    exists: str
+    command: tuple[str, ...]
+    environment: Callable[[Site], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a service's options may depend on, for one backend on one host."""
+
+    region: str
+    release: str
+    identity: str  # Keystone's internal URL, with /v3
+    public_url: str
+    internal_url: str
+    config: str
+    data: str
+    address: str
+    port: int
+    database: str  # SQLAlchemy URL, with password
+    cache: tuple[str, ...]  # host:port of memcached servers
+    secrets: Mapping[str, SecretValue]
+    ca_file: str = ""  # certificate authority that services must trust to reach the edge
+
+    def secret(self, name: str) -> str:
+        """A secret that is text; a stand-in while it has not been made yet."""
+        value = self.secrets.get(name, "")
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """One OpenStack service."""
+
+    name: str
+    type: str  # in Keystone's catalogue
+    title: str
+    package: str
+    components: tuple[Component, ...]
+    needs: tuple[str, ...]
+    layout: Layout
+    migration: Migration
+    defaults: Callable[[Site], Options]  # below the operator's files
+    backend: Callable[[Site], Options]  # above them
+    secret_options: Callable[[Site], Options]  # above all, in the secrets-only fragment
+    secrets: tuple[Secret, ...]
+    verify: Callable[[Any], Iterable[str]]  # given an openstacksdk Connection, yields what was proved
+    path: str = ""  # of its URL in the catalogue, after the port
+    database_section: str = "database"
+    directories: tuple[str, ...] = ()  # below {data}
+    key_directories: Mapping[str, str] = field(
+        default_factory=dict
+    )  # secret of kind fernet-keys → directory in {config}
+    bootstrap: Bootstrap | None = None
+    roles: tuple[str, ...] = ("service",)  # of its own user, on the service project; none: it has no user
+    modules: tuple[str, ...] = ()  # httpd modules that it can make use of

@@ -1,0 +1,243 @@
+"""Cloud file text to a validated `Cloud`. Pure: every problem at once, each at its place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.model import ranges
+from planeshift.model.cloud import Cloud
+from planeshift.model.source import Document, Path, parse
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid cloud and the document it came from, for errors that later layers find."""
+
+    cloud: Cloud
+    document: Document
+
+
+def load(text: str | bytes, file: str) -> Loaded:
+    """Read and validate a cloud file.
+
+    Raises PlaneshiftError with every problem of syntax, ranges, unknown keys and values (PS101–PS111).
+    """
+    document = parse(text, file)
+    if not isinstance(document.data, dict):
+        raise PlaneshiftError(
+            Problem("PS107", "a cloud file is a mapping", document.where(()), hint="`planeshift init` writes one.")
+        )
+    problems = _expand(document)
+    problems += _later(document, Cloud, document.data, ())
+    try:
+        cloud = Cloud.model_validate(document.data)
+    except ValidationError as error:
+        problems += list(_problems(error, document))
+    if problems:
+        problems = list(dict.fromkeys(problems))  # what a range repeats is said once
+        raise PlaneshiftError(sorted(problems, key=lambda p: (p.where.line, p.where.column) if p.where else (0, 0)))
+    return Loaded(cloud, document)
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """`Did you mean …?` for a misspelt `word`, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean `{found[0]}`?" if found else ""
+
+
+# --- ranges
+
+
+def _expand(document: Document) -> list[Problem]:
+    """Expand ranges where lists take them: hosts, and the hosts of each backend."""
+    problems: list[Problem] = []
+    spec = document.data.get("spec")
+    if not isinstance(spec, dict):
+        return problems
+    paths: list[Path] = [("spec", "hosts")]
+    services = spec.get("services")
+    for service, body in services.items() if isinstance(services, dict) else ():
+        backends = body.get("backends") if isinstance(body, dict) else None
+        for backend in backends if isinstance(backends, dict) else ():
+            paths.append(("spec", "services", service, "backends", backend, "hosts"))
+    for path in paths:
+        problems += _expand_list(document, path)
+    return problems
+
+
+def _expand_list(document: Document, path: Path) -> list[Problem]:
+    parent = _get(document.data, path[:-1])
+    if not isinstance(parent, dict) or not isinstance(parent.get(path[-1]), list):
+        return []
+    items = parent[path[-1]]
+    problems, expanded, origins = [], [], []
+    for index, item in enumerate(items):
+        try:
+            count = ranges.length(item)
+        except ranges.RangeError as error:
+            problems.append(Problem("PS109", str(error), document.where((*path, index))))
+            count = None
+        expanded += [item] if count is None else [ranges.pick(item, i) for i in range(count)]
+        origins += [index] * (count or 1)
+    if len(expanded) != len(items):
+        _move(document, path, origins)
+    parent[path[-1]] = expanded
+    return problems
+
+
+def _move(document: Document, path: Path, origins: list[int]) -> None:
+    """Let item i of the expanded list point to where item origins[i] of the written one stands."""
+    depth = len(path)
+    for places in (document.keys, document.values):
+        below: dict[int, list[tuple[Path, Any]]] = {}
+        for place, where in list(places.items()):
+            if len(place) > depth and place[:depth] == path and isinstance(place[depth], int):
+                below.setdefault(place[depth], []).append((place[depth + 1 :], where))  # type: ignore[arg-type]
+                del places[place]
+        for new, old in enumerate(origins):
+            places.update({(*path, new, *rest): where for rest, where in below.get(old, [])})
+
+
+def _get(data: Any, path: Path) -> Any:
+    for step in path:
+        data = data.get(step) if isinstance(data, dict) and isinstance(step, str) else None
+    return data
+
+
+# --- keys whose issue has not come
+
+
+def _later(document: Document, model: type[BaseModel], data: Any, path: Path) -> list[Problem]:
+    """Refuse, by name, keys and values of the shape that do not work yet; they are taken out of the data."""
+    problems: list[Problem] = []
+    if not isinstance(data, dict):
+        return problems
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if key not in data:
+            continue
+        here = (*path, key)
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("later"):
+            problems.append(_unsupported(document, f"`{key}`", here))
+            del data[key]
+            continue
+        inner, container = _model_of(field.annotation)
+        if inner is None:
+            continue
+        if container is list and isinstance(data[key], list):
+            for index, item in enumerate(data[key]):
+                problems += _later(document, inner, item, (*here, index))
+        elif container is dict and isinstance(data[key], dict):
+            for name_, item in data[key].items():
+                problems += _later(document, inner, item, (*here, name_))
+        elif container is None:
+            problems += _later(document, inner, data[key], here)
+    for key, values in _LATER_VALUES.get(model.__name__, {}).items():
+        if data.get(key) in values and not isinstance(data.get(key), (dict, list)):
+            word = {True: "true", False: "false"}.get(data[key], data[key])
+            problems.append(_unsupported(document, f"`{key}: {word}`", (*path, key)))
+            del data[key]
+    return problems
+
+
+_LATER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "Host": {"via": ("ssh", "lab"), "observe": ("ssh",)},
+    "Edge": {"mode": ("driven",)},
+    "Control": {"at": ("edge", "cluster")},
+    "Database": {"manage": (True,)},
+    "Cache": {"manage": (True,)},
+    "ComponentSettings": {"move": ("consumers", "singleton")},
+}
+
+
+def _unsupported(document: Document, what: str, path: Path) -> Problem:
+    return Problem(
+        "PS110",
+        f"{what} is not yet supported",
+        document.where(path, key=True),
+        why="It belongs to the cloud file's shape, but this version cannot carry it out.",
+        hint="Leave it out for now.",
+    )
+
+
+def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, type | None]:
+    """The model that a field holds, and whether in a list, a mapping or alone."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, None
+    origin = getattr(annotation, "__origin__", None)
+    for argument in get_args(annotation):
+        inner, container = _model_of(argument)
+        if inner is not None:
+            return inner, origin if origin in (list, dict) else container
+    return None, None
+
+
+# --- what pydantic found
+
+
+def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
+    for item in error.errors(include_url=False):
+        path = tuple(step for step in item["loc"] if step != "[key]")
+        name = str(path[-1]) if path else "the file"
+        kind = item["type"]
+        if kind == "extra_forbidden":
+            known = _known_keys(Cloud, path[:-1])
+            yield Problem(
+                "PS106",
+                f"unknown key `{name}`",
+                document.where(path, key=True),
+                why=f"Known here: {', '.join(known)}." if known else "",
+                hint=nearest(name, known),
+            )
+        elif kind == "missing":
+            yield Problem("PS108", f"`{name}` is missing", document.where(path[:-1]))
+        else:
+            yield _wrong_value(item, path, name, document)
+
+
+def _wrong_value(item: Any, path: Path, name: str, document: Document) -> Problem:
+    is_key = "[key]" in item["loc"]
+    value = item.get("input")
+    shown = f" {value!r}"[:60] if isinstance(value, (str, int, float, bool)) else ""
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    hint = ""
+    if item["type"] == "literal_error" and isinstance(value, str):
+        hint = nearest(value, [word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ",").split(",")])
+    if item["type"] == "string_pattern_mismatch":
+        message = _PATTERN_WORDS.get(item["ctx"]["pattern"], message)
+    if item["type"] == "string_type" and isinstance(value, (int, float)):
+        hint = f'Quote it: "{value}".'
+    return Problem("PS107", f"`{name}`{shown}: {message}", document.where(path, key=is_key), hint=hint)
+
+
+_PATTERN_WORDS = {
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name has lower-case letters, digits and inner dashes, 63 at most",
+    r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$": "a host name has letters, digits, dots and inner dashes",
+    r"^20[0-9]{2}\.[12]$": 'a release is named like "2026.2"',
+    r"^[0-9A-Za-z][0-9A-Za-z.:-]{0,252}$": "not a host name or address",
+}
+
+
+def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
+    """The keys that the model at `path` knows."""
+    inside_container = False
+    current: type[BaseModel] | None = model
+    for step in path:
+        if inside_container:
+            inside_container = False
+            continue
+        if current is None:
+            return []
+        field = next((f for n, f in current.model_fields.items() if (f.alias or n) == step), None)
+        if field is None:
+            return []
+        current, container = _model_of(field.annotation)
+        inside_container = container is not None
+    return [f.alias or n for n, f in current.model_fields.items()] if current else []

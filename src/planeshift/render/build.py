@@ -1,0 +1,277 @@
+"""Cloud, catalogue, operator's files and secrets to everything that is desired. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+from planeshift import catalog
+from planeshift.catalog.spec import Secret, SecretValue, ServiceSpec, Site
+from planeshift.model import cloud as model
+from planeshift.render import files, rules, server, topology
+from planeshift.render.desired import (
+    EDGE_SECRETS,
+    Bind,
+    Desired,
+    DesiredDatabase,
+    DesiredEdge,
+    DesiredUnit,
+    File,
+    HostPaths,
+    IdentityEntries,
+    Override,
+    Program,
+    SecretFile,
+    SecretValues,
+    Tree,
+    Unit,
+)
+from planeshift.render.haproxy import haproxy
+from planeshift.render.supervisor import MARKER, supervisord
+
+TRIAL_TLS = "trial_tls"
+
+
+def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> Desired:
+    """All that a valid cloud wants.
+
+    `tree` holds the operator's declared files; `secrets` what the secret files hold by now; `hosts` the paths of each
+    host of ours. Secrets that are not there yet are rendered empty: a plan says that they will be made first.
+    """
+    specs = topology.ours(cloud)
+    builder = _Builder(cloud, tree, secrets, hosts)
+    units = [builder.unit(unit) for unit in topology.units(cloud)]
+    edges = [builder.edge(e) for e in topology.edges(cloud) if topology.edge_host(cloud, e) in hosts]
+    environments = {u.unit.environment: topology.environment(cloud, u.unit.service, u.unit.release) for u in units}
+    return Desired(
+        cloud=cloud.metadata.name,
+        region=cloud.spec.region,
+        identity_url=topology.identity_url(cloud) if "keystone" in cloud.spec.services else "",
+        identity_local="keystone" in specs,
+        specs=specs,
+        environments=environments,
+        hosts=dict(hosts),
+        units={u.unit.id: u for u in units},
+        edges={e.name: e for e in edges},
+        databases={d.service: d for d in map(builder.database, specs) if d},
+        identity={name: builder.identity(spec) for name, spec in specs.items()},
+        secrets={f.service: f for f in builder.secret_files()},
+        overrides=tuple(dict.fromkeys(builder.overridden)),
+        weights={name: topology.weights(cloud.spec.services[name]) for name in specs},
+        releases={
+            name: {b: topology.release(cloud, name, s) for b, s in cloud.spec.services[name].backends.items()}
+            for name in specs
+        },
+        ca=builder.trial().get("ca_certificate", ""),
+    )
+
+
+def secret_path(cloud: model.Cloud, service: str) -> str:
+    """A service's secret file, below the cloud file's directory."""
+    declared = cloud.spec.services.get(service)
+    return (declared.secrets if declared else None) or f"secrets/{service}.yaml"
+
+
+def config_path(cloud: model.Cloud, service: str) -> str:
+    """The directory of a service's configuration files, below the cloud file's directory."""
+    return cloud.spec.services[service].config or f"config/{service}"
+
+
+def environment_path(paths: HostPaths, environment: str) -> str:
+    """Where an environment is installed on its host."""
+    return f"{paths.state}/environments/{environment}"
+
+
+def logs_path(paths: HostPaths, unit: str) -> str:
+    """Where a unit's programs write their logs."""
+    return f"{paths.state}/logs/{unit}"
+
+
+def edge_unit(name: str, host: str) -> str:
+    """The id under which an edge's files and supervisor stand on its host."""
+    return f"{host}/edge/{name}"
+
+
+class _Builder:
+    def __init__(self, cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> None:
+        self.cloud, self.tree, self.secrets, self.hosts = cloud, tree, secrets, hosts
+        self.overridden: list[Override] = []
+
+    def trial(self) -> Mapping[str, str]:
+        """The trial certificate authority and certificate, once they are made."""
+        found = self.secrets.get(EDGE_SECRETS, {}).get(TRIAL_TLS, {})
+        return found if isinstance(found, dict) else {}
+
+    # --- a unit
+
+    def unit(self, unit: Unit) -> DesiredUnit:
+        spec, paths = catalog.service(unit.service), self.hosts[unit.host]
+        directory, data = f"{paths.runtime}/{unit.id}", f"{paths.state}/data/{unit.service}"
+        installed, log = environment_path(paths, unit.environment), logs_path(paths, unit.id)
+        config = f"{directory}/{files.config_directory(spec)}"
+        site = self._site(spec, unit, config, data, paths)
+        operator = files.operator_files(self.tree, config_path(self.cloud, unit.service))
+        self.overridden += files.overrides(spec, site, operator)
+        laid = files.configuration(spec, site, operator, installed) | server.files(unit, directory, config)
+        fill = {"{config}": config, "{data}": data, "{environment}": installed}
+        environment = {name: _fill(value, fill) for name, value in spec.layout.environment.items()}
+        environment |= {"HOME": f"{directory}/home", "PATH": f"{installed}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment |= {"LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        if site.ca_file:
+            environment["REQUESTS_CA_BUNDLE"] = site.ca_file
+        programs = server.programs(unit, directory, environment, installed, log)
+        laid["supervisord.conf"] = File(supervisord(directory, f"{log}/supervisord.log", unit.id, programs))
+        host = f"[{unit.address}]" if ":" in unit.address else unit.address
+        return DesiredUnit(
+            unit=unit,
+            files=laid,
+            programs=tuple(programs),
+            directories=(data, log, *(f"{data}/{name}" for name in spec.directories)),
+            health=f"http://{host}:{unit.port}{unit.component.health}",
+        )
+
+    def _site(self, spec: ServiceSpec, unit: Unit, config: str, data: str, paths: HostPaths) -> Site:
+        public, internal = topology.urls(self.cloud, spec.name)
+        return Site(
+            region=self.cloud.spec.region,
+            release=unit.release,
+            identity=topology.identity_url(self.cloud),
+            public_url=public,
+            internal_url=internal,
+            config=config,
+            data=data,
+            address=unit.address,
+            port=unit.port,
+            database=self._database_url(spec.name, paths, with_password=True),
+            cache=self._cache(spec.name),
+            secrets=self.secrets.get(spec.name, {}),
+            ca_file=f"{paths.state}/trial-ca.pem" if self._has_trial() else "",
+        )
+
+    def _cache(self, service: str) -> tuple[str, ...]:
+        caches = self.cloud.spec.caches
+        name = self.cloud.spec.services[service].cache or (next(iter(caches)) if len(caches) == 1 else "")
+        return tuple(caches[name].hosts) if name in caches else ()
+
+    # --- databases
+
+    def _database_url(self, service: str, paths: HostPaths, *, with_password: bool) -> str:
+        database = rules.database(self.cloud, service)
+        if database is None or database.engine == topology.SQLITE:
+            return f"sqlite:///{self._sqlite(service, paths)}"
+        user, password = database.user or service, self.secrets.get(service, {}).get("database_password", "")
+        credentials = f"{user}:{quote(str(password), safe='')}" if with_password else user
+        return f"mysql+pymysql://{credentials}@{database.host}:{database.port}/{database.name or service}?charset=utf8"
+
+    def _sqlite(self, service: str, paths: HostPaths) -> str:
+        return f"{paths.state}/data/{service}/{service}.sqlite"
+
+    def database(self, service: str) -> DesiredDatabase | None:
+        """The database of a service that we run somewhere, looked after from its newest release's first host."""
+        units = [u for u in topology.units(self.cloud) if u.service == service]
+        if not units:
+            return None
+        newest = max(units, key=lambda u: u.release)
+        first = next(u for u in units if u.release == newest.release)
+        paths = self.hosts[first.host]
+        engine = rules.engine(self.cloud, service)
+        return DesiredDatabase(
+            service=service,
+            engine=engine,
+            url=self._database_url(service, paths, with_password=False),
+            path=self._sqlite(service, paths) if engine == topology.SQLITE else "",
+            host=first.host,
+            unit=first.id,
+            release=first.release,
+            heads=frozenset(catalog.facts(service, first.release)["heads"]),
+            older=tuple(sorted({u.release for u in units} - {first.release})),
+        )
+
+    # --- Keystone's content
+
+    def identity(self, spec: ServiceSpec) -> IdentityEntries:
+        public, internal = topology.urls(self.cloud, spec.name)
+        return IdentityEntries(
+            service=spec.name,
+            type=spec.type,
+            region=self.cloud.spec.region,
+            endpoints={"public": public + spec.path, "internal": internal + spec.path},
+            user=spec.name if spec.roles else "",
+            roles=spec.roles,
+        )
+
+    # --- the edge
+
+    def edge(self, edge: model.Edge) -> DesiredEdge:
+        host = topology.edge_host(self.cloud, edge)
+        paths = self.hosts[host]
+        unit = edge_unit(edge.name, host)
+        directory, log = f"{paths.runtime}/{unit}", logs_path(paths, unit)
+        frontends = tuple(topology.frontends(self.cloud, edge))
+        statistics = Bind(edge.address, edge.statistics.port)
+        text, structure = haproxy(directory, frontends, statistics)
+        program = Program(
+            name="haproxy",
+            argv=(paths.haproxy, "-W", "-db", "-f", f"{directory}/haproxy.cfg"),
+            environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", MARKER: f"{directory}#haproxy"},
+            log=f"{log}/haproxy.log",
+            reload_signal="USR2",
+            stop_signal="USR1",
+            stop_seconds=30,
+        )
+        laid = {"haproxy.cfg": File(text.encode()), **self._certificates()}
+        laid["supervisord.conf"] = File(supervisord(directory, f"{log}/supervisord.log", unit, [program]))
+        return DesiredEdge(
+            name=edge.name,
+            host=host,
+            frontends=frontends,
+            structure=structure,
+            files=laid,
+            programs=(program,),
+            binds=(statistics, *(b for f in frontends for b in f.binds)),
+            statistics=f"http://{edge.address}:{edge.statistics.port}/",
+        )
+
+    def _certificates(self) -> dict[str, File]:
+        found = topology.faces(self.cloud)
+        result = {}
+        for name, endpoint in (("public", found.public), ("internal", found.internal)):
+            tls = endpoint.tls
+            if tls is None:
+                continue
+            if tls.trial:
+                pem = (self.trial().get("certificate", "") + self.trial().get("key", "")).encode()
+            else:
+                pem = self.tree.get(tls.certificate or "", b"") + b"\n" + self.tree.get(tls.key or "", b"")
+            result[f"{name}.pem"] = File(pem, mode=0o600, secret=True)
+        return result
+
+    def _has_trial(self) -> bool:
+        found = topology.faces(self.cloud)
+        return any(e.tls and e.tls.trial for e in (found.public, found.internal))
+
+    # --- secret files
+
+    def secret_files(self) -> Iterator[SecretFile]:
+        for name, spec in topology.ours(self.cloud).items():
+            secrets = list(spec.secrets)
+            if rules.engine(self.cloud, name) != topology.SQLITE:
+                secrets.append(Secret("database_password", "given", f"of the database user of {name}"))
+            yield SecretFile(name, secret_path(self.cloud, name), tuple(secrets))
+        if "keystone" in self.cloud.spec.services and "keystone" not in topology.ours(self.cloud):
+            given = Secret("admin_password", "given", "of the administrator at the Keystone that somebody else runs")
+            yield SecretFile("keystone", secret_path(self.cloud, "keystone"), (given,))
+        if self._has_trial():
+            found = topology.faces(self.cloud)
+            names = {e.host or e.address or found.address for e in (found.public, found.internal)}
+            trial = Secret(TRIAL_TLS, "trial-tls", "certificate authority and certificate for a trial")
+            yield SecretFile(EDGE_SECRETS, secret_path(self.cloud, EDGE_SECRETS), (trial,), tuple(sorted(names)))
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+__all__ = ["TRIAL_TLS", "SecretValue", "build", "config_path", "edge_unit", "environment_path", "secret_path"]

@@ -1,0 +1,226 @@
+"""What the world should look like, as plain values. Pure: `render.build` makes it, `plan` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from planeshift.catalog.spec import Component, Secret, SecretValue, ServiceSpec
+
+EDGE_SECRETS = "edge"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to lay out. A `link` is a symbolic link to that path instead. Secret content is compared, never shown."""
+
+    content: bytes = b""
+    mode: int = 0o644
+    secret: bool = False
+    link: str = ""
+
+    def digest(self, key: bytes) -> str:
+        """What tells two files apart. Secret ones are keyed, so that a digest cannot be used to guess a password."""
+        return digest(self.content, self.mode, self.link, key if self.secret else b"")
+
+
+def digest(content: bytes, mode: int, link: str, key: bytes) -> str:
+    """Digest of a file's content, mode and link target; keyed where `key` is given."""
+    material = f"{mode:o} {link}\n".encode() + content
+    if key:
+        return "k:" + hmac.new(key, material, hashlib.sha256).hexdigest()[:24]
+    return hashlib.sha256(material).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class HostPaths:
+    """Where things are on a host: `runtime` is short-lived and private (tmpfs where there is one), `state` stays."""
+
+    runtime: str
+    state: str
+    python: str = "python3"
+    haproxy: str = "haproxy"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A backend of a service on one of our hosts: what one supervisor looks after."""
+
+    host: str
+    service: str
+    backend: str
+    release: str
+    component: Component
+    address: str
+    port: int
+    environment: str  # id of the environment it runs from
+    httpd: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.host}/{self.service}/{self.backend}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A service's programs, installed from its lock."""
+
+    id: str  # service-release-digest
+    service: str
+    release: str
+    version: str
+    requirements: str  # the lock's text
+    pip: tuple[str, ...] = ()
+    dist: tuple[str, ...] = ()
+    system_packages: bool = False  # distribution packages such as python3-rados are to be seen by it
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a supervisor runs. `marker` is in the process's environment and names it to us, should it be orphaned."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: str
+    reload_signal: str
+    stop_signal: str = "TERM"
+    stop_seconds: int = 30
+
+
+@dataclass(frozen=True)
+class DesiredUnit:
+    """A unit with its files (path below the unit's directory → file) and programs."""
+
+    unit: Unit
+    files: Mapping[str, File]
+    programs: tuple[Program, ...]
+    directories: tuple[str, ...]  # absolute, made before the start, never removed but by a purge
+    health: str  # URL that answers 200 when it is ready
+
+    def digest(self, key: bytes) -> str:
+        """One digest over all its files: what `status` shows and a running process is compared by."""
+        lines = "\n".join(f"{path} {file.digest(key)}" for path, file in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server line of the edge."""
+
+    name: str
+    backend: str
+    address: str
+    port: int
+    weight: int  # HAProxy's, 0 to 256
+    host: str
+    external: bool
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Where a frontend listens. `tls` names the certificate file in the edge's directory, or is empty."""
+
+    address: str
+    port: int
+    tls: str = ""
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """One service at the edge."""
+
+    service: str
+    binds: tuple[Bind, ...]
+    servers: tuple[Server, ...]
+    health: str
+    drain: int
+
+
+@dataclass(frozen=True)
+class DesiredEdge:
+    """A managed edge: its files, and the structure that `structure` is the digest of, weights left out."""
+
+    name: str
+    host: str
+    frontends: tuple[Frontend, ...]
+    structure: str
+    files: Mapping[str, File]
+    programs: tuple[Program, ...]
+    binds: tuple[Bind, ...]  # all that it listens on, statistics included
+    statistics: str
+
+
+@dataclass(frozen=True)
+class DesiredDatabase:
+    """A service's database and the schema that its newest release wants."""
+
+    service: str
+    engine: str
+    url: str  # without password
+    path: str  # sqlite: the file
+    host: str  # on which our host it is looked after
+    unit: str  # id of the unit whose environment and configuration migrate it
+    release: str
+    heads: frozenset[str]
+    older: tuple[str, ...] = ()  # older releases that use it as well
+
+
+@dataclass(frozen=True)
+class IdentityEntries:
+    """What a service has in Keystone."""
+
+    service: str
+    type: str
+    region: str
+    endpoints: Mapping[str, str]  # interface → URL
+    user: str = ""
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """A service's secret file and what it must hold."""
+
+    service: str
+    path: str  # below the cloud file's directory
+    secrets: tuple[Secret, ...]
+    names: tuple[str, ...] = ()  # trial certificates: the names and addresses that they are for
+
+
+@dataclass(frozen=True)
+class Override:
+    """An operator's option that something generated goes before; the plan shows it."""
+
+    service: str
+    section: str
+    option: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The whole of it."""
+
+    cloud: str
+    region: str
+    identity_url: str
+    identity_local: bool
+    specs: Mapping[str, ServiceSpec]
+    environments: Mapping[str, Environment]
+    hosts: Mapping[str, HostPaths]  # those that we act on
+    units: Mapping[str, DesiredUnit]
+    edges: Mapping[str, DesiredEdge]
+    databases: Mapping[str, DesiredDatabase]
+    identity: Mapping[str, IdentityEntries]
+    secrets: Mapping[str, SecretFile]
+    overrides: tuple[Override, ...] = ()
+    weights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # service → backend → percent
+    releases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # service → backend → release
+    ca: str = ""  # PEM of a trial authority that clients must trust
+
+
+SecretValues = Mapping[str, Mapping[str, SecretValue]]  # service → name → value
+Tree = Mapping[str, bytes]  # path below the cloud file's directory → content

@@ -1,0 +1,86 @@
+"""A unit's files: the operator's, unchanged, between the catalog's defaults and what is generated. Pure.
+
+oslo.config reads `~/.PROJECT/MAIN` and then, sorted, the files of `~/.PROJECT/MAIN.d/`; a later file wins. So each unit
+has a HOME of its own, in which MAIN holds the catalog's defaults and the operator's files keep their bytes:
+
+    home/.glance/glance-api.conf                          catalog defaults
+    home/.glance/glance-api.conf.d/10-glance-api.conf     the operator's
+    home/.glance/glance-api.conf.d/20-*.conf              the operator's further fragments
+    home/.glance/glance-api.conf.d/50-backend.conf        generated for this backend
+    home/.glance/glance-api.conf.d/90-secrets.conf        nothing but secrets, 0600
+    home/.glance/policy.yaml, …                           the operator's other files, under their own paths
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from planeshift.catalog import common, options
+from planeshift.catalog.spec import Options, SecretValue, ServiceSpec, Site
+from planeshift.render.desired import File, Override, Tree
+from planeshift.render.ini import ini
+
+GENERATED = "Written by planeshift; changes made here are overwritten by the next `planeshift up`."
+
+
+def config_directory(spec: ServiceSpec) -> str:
+    """Where the service finds its files, below its unit's directory."""
+    return f"home/.{spec.layout.project}"
+
+
+def operator_files(tree: Tree, directory: str) -> dict[str, bytes]:
+    """The files of the operator's tree below a directory, by their path in it."""
+    prefix = directory.rstrip("/") + "/"
+    return {path.removeprefix(prefix): content for path, content in tree.items() if path.startswith(prefix)}
+
+
+def configuration(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], installed: str) -> dict[str, File]:
+    """Every file that the service reads, by path below its unit's directory."""
+    root, layout = config_directory(spec), spec.layout
+    fragments = f"{root}/{layout.main}.d"
+    result = {f"{root}/{layout.main}": File(ini(spec.defaults(site), f"Defaults of the catalog. {GENERATED}"))}
+    result |= {f"{root}/{name}": File(link=f"{installed}/{path}") for name, path in layout.shipped.items()}
+    for path, content in operator.items():
+        if path == layout.main:
+            result[f"{fragments}/10-{path}"] = File(content)
+        elif path.startswith(f"{layout.main}.d/"):
+            result[f"{fragments}/20-{path.split('/', 1)[1]}"] = File(content)
+        else:
+            result[f"{root}/{path}"] = File(content)
+    result[f"{fragments}/50-backend.conf"] = File(ini(spec.backend(site), GENERATED))
+    secrets = ini(common.merged(spec.secret_options(site), _given_options(site.secrets)), f"Secrets. {GENERATED}")
+    result[f"{fragments}/90-secrets.conf"] = File(secrets, mode=0o600, secret=True)
+    result |= {f"{root}/{path}": File(c, mode=0o600, secret=True) for path, c in _secret_files(spec, site.secrets)}
+    return result
+
+
+def overrides(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes]) -> Iterator[Override]:
+    """The operator's options that a generated fragment goes before."""
+    generated = common.merged(spec.backend(site), spec.secret_options(site))
+    for path, content in operator.items():
+        if path != spec.layout.main and not path.startswith(f"{spec.layout.main}.d/"):
+            continue
+        for entry in options.entries(content.decode("utf-8", "replace"), path):
+            if entry.key in generated.get(entry.section, {}):
+                yield Override(spec.name, entry.section, entry.key, f"{path}:{entry.line}")
+
+
+def _given_options(secrets: Mapping[str, SecretValue]) -> Options:
+    """`options: {section: {option: value}}` of a secret file: secrets of the operator's own."""
+    given = secrets.get("options", {})
+    result: Options = {}
+    for section, values in given.items() if isinstance(given, dict) else ():
+        if isinstance(values, dict):
+            result[section] = {str(option): str(value) for option, value in values.items()}
+    return result
+
+
+def _secret_files(spec: ServiceSpec, secrets: Mapping[str, SecretValue]) -> Iterator[tuple[str, bytes]]:
+    """Key repositories, and `files: {name: text}` of a secret file: keyrings, certificates."""
+    for secret, directory in spec.key_directories.items():
+        keys = secrets.get(secret, {})
+        for number, key in keys.items() if isinstance(keys, dict) else ():
+            yield f"{directory}/{number}", key.encode()
+    given = secrets.get("files", {})
+    for name, text in given.items() if isinstance(given, dict) else ():
+        yield f"secrets/{name}", str(text).encode()

@@ -1,0 +1,257 @@
+"""Rules that hold across the cloud file. Pure: a valid `Cloud` in, every problem out, each at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from planeshift import catalog
+from planeshift.errors import Problem
+from planeshift.model import cloud as model
+from planeshift.model.load import Loaded, nearest
+from planeshift.model.source import Document, Path
+from planeshift.render import topology
+
+SERVICES: Path = ("spec", "services")
+
+
+def check(loaded: Loaded) -> list[Problem]:
+    """Every cross-field problem of a cloud (PS2xx). Rules that build on names run only where the names are right."""
+    cloud, document = loaded.cloud, loaded.document
+    problems = [*_names(cloud, document), *_services(cloud, document), *_backends(cloud, document)]
+    if not problems:
+        problems = [
+            *_weights(cloud, document),
+            *_releases(cloud, document),
+            *_sharing(cloud, document),
+            *_endpoints(cloud, document),
+        ]
+    if not problems:
+        problems = list(_ports(cloud, document))
+    return problems
+
+
+def _names(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    spec = cloud.spec
+    for kind, names in (("hosts", [h.name for h in spec.hosts]), ("edges", [e.name for e in spec.edges])):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield Problem(
+                    "PS208", f"`{name}` stands twice in `{kind}`", document.where(("spec", kind, index, "name"))
+                )
+    for index, host in enumerate(spec.hosts):
+        if host.zone is not None and host.zone not in spec.zones:
+            where = document.where(("spec", "hosts", index, "zone"))
+            yield Problem(
+                "PS207", f"the zone `{host.zone}` is not declared", where, hint=nearest(host.zone, spec.zones)
+            )
+    ours = [h.name for h in spec.hosts if h.via != "external"]
+    for index, edge in enumerate(spec.edges):
+        if edge.host is not None and edge.host not in ours:
+            where = document.where(("spec", "edges", index, "host"))
+            yield Problem("PS201", f"no host of ours is called `{edge.host}`", where, hint=nearest(edge.host, ours))
+
+
+def _services(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    spec = cloud.spec
+    known = list(catalog.names())
+    if not spec.services:
+        yield Problem("PS213", "the cloud has no services", document.where(("spec",)), hint="Add keystone, for one.")
+    for name, service in spec.services.items():
+        path = (*SERVICES, name)
+        if name not in known:
+            where = document.where(path, key=True)
+            why = f"The catalog has {', '.join(known)}."
+            yield Problem("PS205", f"unknown service `{name}`", where, why=why, hint=nearest(name, known))
+            continue
+        yield from _needs(cloud, document, name)
+        if service.endpoint and service.backends:
+            yield Problem(
+                "PS213", f"{name} has an `endpoint` and backends", document.where((*path, "endpoint"), key=True)
+            )
+        if service.endpoint and name != "keystone":
+            yield Problem(
+                "PS110",
+                f"`endpoint` of {name} is not yet supported",
+                document.where((*path, "endpoint"), key=True),
+                hint="Only Keystone can be somebody else's; leave the service out.",
+            )
+        if not service.endpoint and not service.backends:
+            hint = "Give it backends, or `endpoint:` where somebody else runs it."
+            yield Problem("PS213", f"nobody runs {name}", document.where(path, key=True), hint=hint)
+        yield from _references(cloud, document, name, service)
+
+
+def _needs(cloud: model.Cloud, document: Document, name: str) -> Iterator[Problem]:
+    for need in catalog.service(name).needs:
+        if need not in cloud.spec.services:
+            hint = f"Add `{need}` with backends, or `{need}: {{endpoint: …}}` where somebody else runs it."
+            where = document.where((*SERVICES, name), key=True)
+            yield Problem("PS204", f"{name} needs {need}, which is not declared", where, hint=hint)
+
+
+def _references(cloud: model.Cloud, document: Document, name: str, service: model.Service) -> Iterator[Problem]:
+    path, spec = (*SERVICES, name), catalog.service(name)
+    components = [c.name for c in spec.components]
+    databases, caches = list(cloud.spec.databases), list(cloud.spec.caches)
+    for use, database in service.database.items():
+        if database not in databases:
+            where = document.where((*path, "database", use))
+            yield Problem("PS209", f"no database is called `{database}`", where, hint=nearest(database, databases))
+    if service.cache is not None and service.cache not in caches:
+        where = document.where((*path, "cache"))
+        yield Problem("PS209", f"no cache is called `{service.cache}`", where, hint=nearest(service.cache, caches))
+    places = [(path, service.components)]
+    places += [((*path, "backends", n), b.components) for n, b in service.backends.items()]
+    for place, named in places:
+        for component in named:
+            if component not in components:
+                where = document.where((*place, "components", component), key=True)
+                hint = nearest(component, components) or f"It has {', '.join(components)}."
+                yield Problem("PS206", f"{name} has no component `{component}`", where, hint=hint)
+    for index, extra in enumerate(service.extras.pip):
+        if "==" not in extra:
+            where = document.where((*path, "extras", "pip", index))
+            yield Problem("PS216", f"`{extra}` is not pinned", where, hint="Write name==version.")
+
+
+def _backends(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    known = topology.hosts(cloud)
+    for name, service in cloud.spec.services.items():
+        for backend, settings in service.backends.items():
+            path = (*SERVICES, name, "backends", backend)
+            if not settings.hosts:
+                yield Problem(
+                    "PS213", f"the backend `{backend}` of {name} has no hosts", document.where(path, key=True)
+                )
+            for index, host in enumerate(settings.hosts):
+                where = document.where((*path, "hosts", index))
+                if host not in known:
+                    hint = nearest(host, list(known))
+                    yield Problem("PS201", f"no host is called `{host}`", where, hint=hint)
+                elif host in settings.hosts[:index]:
+                    yield Problem("PS208", f"`{host}` stands twice in the backend `{backend}`", where)
+            kinds = {known[h].via == "external" for h in settings.hosts if h in known}
+            if len(kinds) > 1:
+                yield Problem(
+                    "PS217",
+                    f"the backend `{backend}` of {name} mixes external hosts with hosts of ours",
+                    document.where((*path, "hosts")),
+                    hint="Make two backends of it: each is run by one party, and has a weight of its own.",
+                )
+
+
+def _weights(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    for name, service in cloud.spec.services.items():
+        path = (*SERVICES, name, "backends")
+        shares = topology.weights(service)
+        without = [n for n, b in service.backends.items() if b.weight is None]
+        if len(service.backends) > 1 and without:
+            rest = 100 - sum(b.weight or 0 for b in service.backends.values())
+            hint = f"`weight: {rest}` would make 100." if len(without) == 1 and rest >= 0 else ""
+            where = document.where((*path, without[0]), key=True)
+            yield Problem("PS202", f"of several backends of {name}, `{without[0]}` has no weight", where, hint=hint)
+        elif service.backends and sum(shares.values()) != 100:
+            total = sum(shares.values())
+            where = document.where((*path, next(iter(shares)), "weight"))
+            yield Problem("PS202", f"the weights of {name} make {total}, not 100", where)
+
+
+def _releases(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    for name in topology.ours(cloud):
+        service, used = cloud.spec.services[name], {}
+        known = catalog.releases(name)
+        for backend, settings in service.backends.items():
+            series = topology.release(cloud, name, settings)
+            path = (*SERVICES, name, "backends", backend)
+            where = document.where((*path, "release") if settings.release else ("spec", "release"))
+            used[series] = where
+            if series not in known:
+                hint = f"There are {' and '.join(known)}."
+                yield Problem("PS210", f"{name} is not locked for the release {series}", where, hint=hint)
+        for older, newer in combinations(sorted(s for s in used if s in known), 2):
+            if not share_schema(name, older, newer):
+                yield Problem(
+                    "PS211",
+                    f"{name} {older} cannot live with the schema of {newer}",
+                    used[older],
+                    hint="Upgrade all backends of the service at once, in a declared stop.",
+                )
+
+
+def share_schema(service: str, older: str, newer: str) -> bool:
+    """Whether code of an older release may use a database whose schema a newer one has expanded."""
+    migration = catalog.service(service).migration
+    same = catalog.facts(service, older)["heads"] == catalog.facts(service, newer)["heads"]
+    known = catalog.releases(service)
+    adjacent = known.index(newer) - known.index(older) == 1
+    return same or (migration.kind == "expand-contract" and adjacent) or (older, newer) in migration.lives_with
+
+
+def _sharing(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    """SQLite is a file on one machine: no other host can share it."""
+    known = topology.hosts(cloud)
+    for name in topology.ours(cloud):
+        service = cloud.spec.services[name]
+        places = {known[h].name for b in service.backends.values() for h in b.hosts if known[h].via == "external"}
+        machines = {known[h].via for b in service.backends.values() for h in b.hosts}
+        where = document.where((*SERVICES, name), key=True)
+        if engine(cloud, name) == topology.SQLITE and "local" in machines and "external" in machines:
+            yield Problem(
+                "PS212",
+                f"{name} runs here and on {', '.join(sorted(places))}, but its database is a file on this machine",
+                where,
+                hint="Declare `databases: {shared: {engine: mysql, host: …}}` and `database: {main: shared}`.",
+            )
+
+
+def engine(cloud: model.Cloud, service: str) -> str:
+    """The engine of a service's database; SQLite where the file does not say."""
+    chosen = database(cloud, service)
+    return chosen.engine if chosen else topology.SQLITE
+
+
+def database(cloud: model.Cloud, service: str) -> model.Database | None:
+    """The database that a service uses: the one it names, else one called `main`, else none declared."""
+    name = cloud.spec.services[service].database.get("main", "main")
+    return cloud.spec.databases.get(name)
+
+
+def _endpoints(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    endpoints = cloud.spec.endpoints
+    for edge in topology.edges(cloud):
+        public, internal = endpoints.public, endpoints.internal
+        same = internal and (public.address or edge.address) == (internal.address or edge.address)
+        if internal and same and public.tls != internal.tls:
+            where = document.where(("spec", "endpoints", "internal"))
+            hint = "Give one of them another `address`."
+            yield Problem("PS214", "public and internal share an address, but not their TLS", where, hint=hint)
+    for name, endpoint in (("public", endpoints.public), ("internal", endpoints.internal)):
+        tls = endpoint.tls if endpoint else None
+        if (tls and bool(tls.certificate) != bool(tls.key)) or (tls and bool(tls.certificate) == tls.trial):
+            where = document.where(("spec", "endpoints", name, "tls"))
+            yield Problem("PS214", "`tls` takes `certificate` and `key`, or `trial: true`", where)
+    if not any(h.via == "local" for h in cloud.spec.hosts):
+        yield Problem("PS201", "no host is of ours, so nothing can run the edge", document.where(("spec", "hosts")))
+
+
+def _ports(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    taken: dict[tuple[str, int], str] = {}
+    listeners: list[tuple[str, int, str, Path]] = []
+    for index, edge in enumerate(topology.edges(cloud)):
+        path: Path = ("spec", "edges", index)
+        listeners.append((edge.address, edge.statistics.port, f"statistics of the edge {edge.name}", path))
+        for service in topology.ours(cloud):
+            for bind in topology.binds(cloud, edge, topology.frontend_port(cloud, service)):
+                listeners.append((bind.address, bind.port, f"{service} at the edge {edge.name}", (*SERVICES, service)))
+    for unit in topology.units(cloud):
+        path = (*SERVICES, unit.service, "backends", unit.backend)
+        listeners.append((unit.address, unit.port, f"{unit.service}/{unit.backend} on {unit.host}", path))
+    for address, port, what, path in listeners:
+        other = taken.get((address, port)) or taken.get(("0.0.0.0", port))  # noqa: S104 - compared, not bound
+        if other:
+            hint = f"Give it a port of its own, say `port: {port + 100}`."
+            yield Problem(
+                "PS203", f"{what} and {other} both want {address}:{port}", document.where(path, key=True), hint=hint
+            )
+        taken.setdefault((address, port), what)

@@ -1,0 +1,107 @@
+"""The programs that serve a unit: gunicorn, and httpd before it for a site that needs its modules. Pure.
+
+Why gunicorn: docs/wsgi-server.md. Settings: https://docs.gunicorn.org/en/stable/settings.html.
+"""
+
+from __future__ import annotations
+
+from planeshift.render.desired import File, HostPaths, Program, Unit
+from planeshift.render.supervisor import MARKER
+
+WSGI_SOURCE = "planeshift_wsgi.py"
+
+
+def bind(unit: Unit, directory: str) -> str:
+    """Where the WSGI server listens: the unit's address, or a socket of its own behind httpd."""
+    if unit.httpd:
+        return f"unix:{directory}/wsgi.sock"
+    return f"[{unit.address}]:{unit.port}" if ":" in unit.address else f"{unit.address}:{unit.port}"
+
+
+def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
+    """The server's own files, by path below the unit's directory."""
+    component = unit.component
+    settings = {
+        "bind": bind(unit, directory),
+        "workers": component.workers,
+        "worker_class": "gthread",
+        "threads": component.threads,
+        "timeout": 0 if component.drain > 300 else 300,  # long transfers are not hangs
+        "graceful_timeout": component.drain,
+        "keepalive": 75,
+        "worker_tmp_dir": directory,
+        "control_socket_disable": True,
+        "forwarded_allow_ips": "*",  # the edge alone reaches this address; the service decides what to trust
+        "proc_name": unit.id,
+        "limit_request_line": 8190,
+        "limit_request_field_size": 16380,
+        "accesslog": None,  # the edge logs every request
+        "errorlog": "-",
+    }
+    lines = [f"{name} = {value!r}" for name, value in settings.items()]
+    result = {"gunicorn.conf.py": File(("\n".join(lines) + "\n").encode())}
+    if "\n" in component.wsgi:
+        source = component.wsgi.replace("{config}", config)
+        result[WSGI_SOURCE] = File(source.encode())
+    if unit.httpd:
+        result["httpd.conf"] = File(_httpd(unit, directory))
+    return result
+
+
+def programs(unit: Unit, directory: str, environment: dict[str, str], installed: str, log: str) -> list[Program]:
+    """What the supervisor runs for a unit."""
+    component = unit.component
+    application = f"{WSGI_SOURCE.removesuffix('.py')}:application" if "\n" in component.wsgi else component.wsgi
+    argv = (f"{installed}/bin/python", "-m", "gunicorn", "-c", f"{directory}/gunicorn.conf.py")
+    marked = environment | {MARKER: f"{directory}#{component.name}"}
+    result = [
+        Program(
+            name=component.name,
+            argv=(*argv, "--chdir", directory, application),
+            environment=marked,
+            log=f"{log}/{component.name}.log",
+            reload_signal="HUP",
+            stop_seconds=component.drain + 10,
+        )
+    ]
+    if unit.httpd:
+        result.append(
+            Program(
+                name="httpd",
+                argv=("apache2", "-DFOREGROUND", "-f", f"{directory}/httpd.conf"),
+                environment={**marked, MARKER: f"{directory}#httpd"},
+                log=f"{log}/httpd.log",
+                reload_signal="USR1",
+                stop_signal="WINCH",
+                stop_seconds=component.drain + 10,
+            )
+        )
+    return result
+
+
+def _httpd(unit: Unit, directory: str) -> bytes:
+    """Apache before the WSGI server: the site's own snippets (`config/SERVICE/httpd/*.conf`) load what they need."""
+    modules = "mpm_event authz_core proxy proxy_http headers env unixd"
+    load = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in modules.split()[:-1])
+    return f"""\
+ServerName {unit.address}
+ServerRoot {directory}
+DefaultRuntimeDir {directory}
+PidFile {directory}/httpd.pid
+Listen {unit.address}:{unit.port}
+{load}
+ErrorLog /dev/stderr
+GracefulShutdownTimeout {unit.component.drain}
+TimeOut 600
+IncludeOptional {directory}/home/.{unit.service}/httpd/*.conf
+ProxyRequests Off
+ProxyPreserveHost On
+ProxyAddHeaders Off
+AllowEncodedSlashes NoDecode
+ProxyPass / unix:{directory}/wsgi.sock|http://localhost/ nocanon disablereuse=On
+""".encode()
+
+
+def paths(paths: HostPaths, unit_id: str) -> str:
+    """The directory of a unit on its host."""
+    return f"{paths.runtime}/{unit_id}"

@@ -1,0 +1,190 @@
+"""Who runs what where: names, addresses, ports and URLs of a cloud, defaults filled in. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from planeshift import catalog
+from planeshift.catalog.spec import Component, ServiceSpec
+from planeshift.model import cloud as model
+from planeshift.render.desired import Bind, Environment, Frontend, Server, Unit
+from planeshift.render.weights import server_weights
+
+# A backend's own port, beside the usual one at which the edge listens on the same machine.
+BACKEND_OFFSET = 10_000
+SQLITE = "sqlite"
+
+
+def edges(cloud: model.Cloud) -> list[model.Edge]:
+    """The edges; one on the loopback address where the file declares none."""
+    return cloud.spec.edges or [model.Edge(name="edge")]
+
+
+def edge_host(cloud: model.Cloud, edge: model.Edge) -> str:
+    """The host that runs a managed edge: the first of ours, unless it says otherwise; empty where there is none."""
+    return edge.host or next((h.name for h in cloud.spec.hosts if h.via != "external"), "")
+
+
+def hosts(cloud: model.Cloud) -> dict[str, model.Host]:
+    """The hosts by name."""
+    return {host.name: host for host in cloud.spec.hosts}
+
+
+def ours(cloud: model.Cloud) -> dict[str, ServiceSpec]:
+    """The catalogue's word on each service that is run here, in the file's order."""
+    return {
+        name: catalog.service(name)
+        for name, service in cloud.spec.services.items()
+        if name in catalog.names() and not service.endpoint
+    }
+
+
+def release(cloud: model.Cloud, service: str, backend: model.Backend) -> str:
+    """The release that a backend runs."""
+    return backend.release or cloud.spec.services[service].release or cloud.spec.release
+
+
+def weights(service: model.Service) -> dict[str, int]:
+    """Each backend's share in percent."""
+    if len(service.backends) == 1:
+        return {name: 100 if b.weight is None else b.weight for name, b in service.backends.items()}
+    return {name: b.weight or 0 for name, b in service.backends.items()}
+
+
+def frontend_port(cloud: model.Cloud, service: str) -> int:
+    """The port of a service at the edge."""
+    return cloud.spec.services[service].port or catalog.service(service).components[0].port
+
+
+def backend_port(cloud: model.Cloud, service: str, backend: model.Backend, host: model.Host) -> int:
+    """The port of a backend on a host."""
+    component = catalog.service(service).components[0]
+    settings = (backend.components or {}).get(component.name) or (
+        cloud.spec.services[service].components.get(component.name)
+    )
+    chosen = backend.port or (settings.port if settings else None)
+    return chosen or (component.port if host.via == "external" else component.port + BACKEND_OFFSET)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The two names of the edge: what users and what services are told."""
+
+    public: model.Endpoint
+    internal: model.Endpoint
+    address: str
+
+    def url(self, endpoint: model.Endpoint, port: int) -> str:
+        """The URL of a port under an endpoint's name."""
+        host = endpoint.host or endpoint.address or self.address
+        scheme = "https" if endpoint.tls else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def faces(cloud: model.Cloud) -> Faces:
+    """The endpoints, the internal one as the public one where it is not given."""
+    endpoints = cloud.spec.endpoints
+    return Faces(endpoints.public, endpoints.internal or endpoints.public, edges(cloud)[0].address)
+
+
+def urls(cloud: model.Cloud, service: str) -> tuple[str, str]:
+    """Public and internal URL of a service, without the catalogue's path."""
+    foreign = cloud.spec.services[service].endpoint if service in cloud.spec.services else None
+    if foreign:
+        base = foreign.rstrip("/").removesuffix(catalog.service(service).path)
+        return base, base
+    found, port = faces(cloud), frontend_port(cloud, service)
+    return found.url(found.public, port), found.url(found.internal, port)
+
+
+def identity_url(cloud: model.Cloud) -> str:
+    """Keystone's internal URL, with /v3."""
+    return urls(cloud, "keystone")[1] + "/v3"
+
+
+def environment(cloud: model.Cloud, service: str, release_: str) -> Environment:
+    """The environment that a service's backends of one release run from; its id follows from all that is in it."""
+    spec = catalog.service(service)
+    extras = cloud.spec.services[service].extras
+    lock = catalog.data(service, release_, "lock.txt")
+    material = "\n".join([lock, *sorted(extras.pip), "", *sorted(extras.dist)])
+    return Environment(
+        id=f"{spec.name}-{release_}-{hashlib.sha256(material.encode()).hexdigest()[:10]}",
+        service=service,
+        release=release_,
+        version=str(catalog.facts(service, release_)["version"]),
+        requirements=lock,
+        pip=tuple(extras.pip),
+        dist=tuple(extras.dist),
+        system_packages=bool(extras.dist),
+    )
+
+
+def component(cloud: model.Cloud, service: str, backend: model.Backend) -> Component:
+    """The catalogue's component, with what the file says of it."""
+    found = catalog.service(service).components[0]
+    for settings in (cloud.spec.services[service].components.get(found.name), backend.components.get(found.name)):
+        if settings:
+            found = replace(found, workers=settings.workers or found.workers, threads=settings.threads or found.threads)
+    return found
+
+
+def units(cloud: model.Cloud) -> list[Unit]:
+    """What runs on hosts of ours."""
+    known, result = hosts(cloud), []
+    for service in ours(cloud):
+        for name, backend in cloud.spec.services[service].backends.items():
+            for host in backend.hosts:
+                if known[host].via == "external":
+                    continue
+                series = release(cloud, service, backend)
+                result.append(
+                    Unit(
+                        host=host,
+                        service=service,
+                        backend=name,
+                        release=series,
+                        component=component(cloud, service, backend),
+                        address=known[host].address,
+                        port=backend_port(cloud, service, backend, known[host]),
+                        environment=environment(cloud, service, series).id,
+                        httpd=cloud.spec.services[service].server == "httpd",
+                    )
+                )
+    return result
+
+
+def frontends(cloud: model.Cloud, edge: model.Edge) -> list[Frontend]:
+    """What an edge serves."""
+    return [_frontend(cloud, edge, service) for service in ours(cloud)]
+
+
+def _frontend(cloud: model.Cloud, edge: model.Edge, service: str) -> Frontend:
+    known, spec, declared = hosts(cloud), catalog.service(service), cloud.spec.services[service]
+    share = server_weights(weights(declared), {n: len(b.hosts) for n, b in declared.backends.items()})
+    servers = [
+        Server(
+            name=f"{backend}-{host}",
+            backend=backend,
+            address=known[host].address,
+            port=backend_port(cloud, service, declared.backends[backend], known[host]),
+            weight=share[backend],
+            host=host,
+            external=known[host].via == "external",
+        )
+        for backend in declared.backends
+        for host in declared.backends[backend].hosts
+    ]
+    main = spec.components[0]
+    return Frontend(service, binds(cloud, edge, frontend_port(cloud, service)), tuple(servers), main.health, main.drain)
+
+
+def binds(cloud: model.Cloud, edge: model.Edge, port: int) -> tuple[Bind, ...]:
+    """Where an edge listens for a port: at the public and the internal address, once where they are the same."""
+    found = faces(cloud)
+    result: dict[str, Bind] = {}
+    for name, endpoint in (("public", found.public), ("internal", found.internal)):
+        address = endpoint.address or edge.address
+        result.setdefault(address, Bind(address, port, f"{name}.pem" if endpoint.tls else ""))
+    return tuple(result.values())
