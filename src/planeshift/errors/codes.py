@@ -102,11 +102,124 @@ CODES: dict[str, tuple[str, str]] = {
         "an external host where we would have to act",
         "Somebody else runs external hosts: they can take traffic, but we install and start nothing on them.",
     ),
+    # --- PS4xx: hosts and environments
+    "PS401": ("a file cannot be written or read", "The system refused; its word is in the message. State is unharmed."),
+    "PS402": (
+        "a directory that is not ours alone",
+        "Planeshift keeps keys and passwords in directories of its own, mode 0700. A symbolic link, another user's "
+        "directory or a file in that place could lead them astray, so it is refused.",
+    ),
+    "PS403": ("a path too long", "A UNIX socket's path has at most 108 bytes."),
+    "PS404": ("the disk is full", "Files are written beside and renamed, so the old ones are whole. Free space, go on."),
+    "PS405": (
+        "packages cannot be downloaded",
+        "Services are installed from PyPI, or the index that uv is set up for, with locked hashes. What was downloaded "
+        "stays in uv's cache, and the next run goes on from there.",
+    ),
+    "PS406": (
+        "a package does not match its lock",
+        "Each package's hash is locked. Another file under the same name is not installed, whoever serves it.",
+    ),
+    "PS407": ("a distribution package is missing", "`dist` extras are packages of the system's own distribution."),
+    "PS408": ("installing packages failed", "uv's last lines say why."),
+    # --- PS5xx: databases and secret files
+    "PS501": (
+        "a database cannot be used",
+        "It does not answer, does not know the user or password, or has no such schema. Nothing was changed in it.",
+    ),
+    "PS502": (
+        "a secret is missing that cannot be made up",
+        "Passwords of users that somebody else made (a database's, an existing Keystone's) must be in the secret file.",
+    ),
+    "PS503": ("a secret file that others can read", "Secret files are mode 0600, their owner's alone."),
+    "PS504": ("a secret file of another form", "A secret file is a YAML mapping of names to secrets, and nothing else."),
+    "PS505": (
+        "the database is newer than the release",
+        "Schemas only go forward. Code of an older release must not use one that a newer release made.",
+    ),
+    "PS506": (
+        "no backup, or none that can be restored",
+        "A migration is preceded by a backup whose restore is tried. Without one the migration is not begun.",
+    ),
+    "PS507": ("a database client program is missing", "Backups of MariaDB and MySQL are made by its own dump program."),
+    # --- PS6xx: processes and the edge
+    "PS601": ("a port is taken", "Another program listens where a service or the edge should. It is never ended by us."),
+    "PS602": ("a supervisor did not start", "supervisord looks after each unit's processes; its own words say why."),
+    "PS603": ("a command failed", "A command of the service's own programs ended with an error; its last lines say why."),
+    "PS604": (
+        "a service does not become ready",
+        "Its programs were started, but its health address did not answer 200. The last lines of its log say why; "
+        "`planeshift logs SERVICE` shows more.",
+    ),
+    "PS605": ("HAProxy is not installed", "The edge is HAProxy, from the distribution: `apt-get install haproxy`."),
+    "PS606": (
+        "HAProxy refuses its configuration",
+        "It was checked by `haproxy -c` before anything running was touched; the running HAProxy goes on as it was.",
+    ),
+    "PS607": ("HAProxy cannot be ordered", "Its runtime socket does not answer, or refuses; traffic stays where it is."),
+    # --- PS7xx: Keystone's content, verification
+    "PS701": (
+        "Keystone does not take the administrator's password",
+        "The secret file's `admin_password` is its one truth for us, but not what Keystone has. Passwords that exist "
+        "are never changed.",
+    ),
+    "PS702": ("Keystone does not answer", "Catalogue entries and service users are made through it."),
+    "PS703": (
+        "a service user exists with another password",
+        "Users that exist are taken over as they are: put their password into the service's secret file.",
+    ),
+    "PS704": ("Keystone refused a request", "Its own words are in the message."),
+    "PS705": ("verification failed", "A real round trip through the edge did not come out as it must."),
+    # --- PS8xx: control
+    "PS801": (
+        "somebody else is changing this cloud",
+        "One run at a time may change a cloud. The lease is a lock of the kernel's, so that of a dead run is free.",
+    ),
+    "PS802": ("the lease was taken away", "The directory of control was removed or replaced while a plan was carried out."),
+    "PS803": ("stopped", "An interrupt stopped the run between operations. Nothing is half-done; `up` goes on from here."),
+    "PS804": (
+        "a saved plan no longer fits",
+        "A saved plan is carried out exactly, or not at all. The cloud file or the world has changed since: plan again.",
+    ),
+    "PS805": ("not confirmed", "Nothing is changed without `--yes` or a typed `yes`."),
+    # --- PS9xx: bugs
+    "PS901": ("a bug of planeshift", "Please report it with what `planeshift doctor` prints."),
     # --- PS3xx: the services' own configuration
     "PS301": (
         "unknown option in a service's configuration",
         "The option is not one that this release of the service knows, so the service would ignore it silently. "
         "Correct the name, move it to the right section, or, for an option of a local patch, list it under "
         "`allow-options` of the service in the cloud file.",
+    ),
+    "PS302": (
+        "a configuration file that cannot be read",
+        "oslo.config reads `[section]`, `key = value` (or `key: value`), comments that start a line with # or ;, and "
+        "lines that start with a blank and continue the value above. Anything else makes the service refuse the file.",
+    ),
+    "PS303": (
+        "unknown section in a service's configuration",
+        "This release of the service reads no such section, so it would ignore what stands there silently. Some "
+        "sections are read only if another option names them: Glance's stores by `enabled_backends`, Barbican's "
+        "backends by `stores_lookup_suffix`, sources of values by `config_source`.",
+    ),
+    "PS304": (
+        "a value that the option cannot have",
+        "The value is not of the option's type, range or choices, so the service would fail when it reads it. Values "
+        "with `$` are not checked, since another option fills them in.",
+    ),
+    "PS305": (
+        "an option that is on its way out",
+        "The option has a new name, will be removed, or has been removed and is ignored. Nothing breaks today; the "
+        "next upgrade is easier without it.",
+    ),
+    "PS306": (
+        "a setting that is tied to one machine",
+        "The same files go to every host and pod of a service. A path, address or log daemon of one machine means "
+        "another thing there, or nothing.",
+    ),
+    "PS307": (
+        "a secret in a configuration file",
+        "Configuration is shown in plans, kept in git and put into ConfigMaps. Passwords and keys belong to the "
+        "service's secret file, which is encrypted and reaches the service in a fragment that only it can read.",
     ),
 }

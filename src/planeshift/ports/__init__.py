@@ -1,0 +1,187 @@
+"""What the engine asks of the world, as small Protocols named by role.
+
+`planeshift.drivers.memory` implements all of them with faults to inject; the other drivers are the real ones. One
+contract suite (tests/contract) runs against both. Every method may raise PlaneshiftError with a cause and a next step.
+Methods that change something are idempotent: called again after a kill at any moment they end in the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from planeshift.catalog.spec import Secret, SecretValue
+from planeshift.plan.observed import DatabaseState, EdgeState, IdentityState, Process, UnitState
+from planeshift.render.desired import Bind, DesiredDatabase, Environment, File, HostPaths, IdentityEntries, Program
+
+Say = Callable[[str], None]  # a line of progress of the operation at hand
+
+
+def quiet(line: str) -> None:
+    """A `Say` that says nothing."""
+
+
+class Host(Protocol):
+    """A host of ours: its files, programs and processes."""
+
+    @property
+    def paths(self) -> HostPaths:
+        """Where things are on it."""
+
+    def units(self, key: bytes) -> Mapping[str, UnitState]:
+        """Every unit that has files, a supervisor or orphans here, by id. `key` is the digest key of secret files."""
+
+    def lay_out(self, unit: str, files: Mapping[str, File]) -> None:
+        """Make the unit's files be exactly these; each is replaced as a whole or not at all."""
+
+    def lay_out_authority(self, pem: str) -> None:
+        """Keep a trial certificate authority where the units' configuration expects it."""
+
+    def make_directories(self, directories: Iterable[str]) -> None:
+        """Make directories (absolute), private to us, where they are not there."""
+
+    def environments(self) -> frozenset[str]:
+        """The ids of the environments that are installed completely."""
+
+    def install(self, environment: Environment, say: Say) -> None:
+        """Install a service's programs from its lock."""
+
+    def settle(self, say: Say) -> None:
+        """Wait for commands that an interrupted run of ours had begun, and end those that do not."""
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str], directory: str, say: Say) -> None:
+        """Run a command to its end; what it prints goes to `say`. Raises with its last lines where it fails."""
+
+    def start(self, unit: str, programs: Sequence[Program]) -> None:
+        """Start the unit's supervisor, or let it start what does not run; returns when all programs run."""
+
+    def reload(self, unit: str, programs: Sequence[Program]) -> None:
+        """Let the running programs read their files anew, losing no request."""
+
+    def restart(self, unit: str, programs: Sequence[Program]) -> None:
+        """Let the supervisor read its own configuration anew and start the programs again."""
+
+    def stop(self, unit: str) -> None:
+        """Stop the unit's programs and supervisor, gracefully, and whatever processes of it are left."""
+
+    def remove(self, unit: str) -> None:
+        """Remove the unit's files."""
+
+    def end(self, unit: str, orphans: Sequence[Process]) -> None:
+        """End processes that lost their supervisor, those alone."""
+
+    def mark_loaded(self, unit: str, digest: str) -> None:
+        """Note that the running programs have read the files of this digest."""
+
+    def wait_ready(self, url: str, unit: str, say: Say) -> None:
+        """Wait until a URL answers 200. Raises, with the last lines of the unit's log, when it does not in time."""
+
+    def listener(self, bind: Bind) -> str | None:
+        """Who listens on an address and port: None for nobody, empty for a process of ours."""
+
+    def tail(self, unit: str, lines: int) -> list[str]:
+        """The last lines of a unit's logs."""
+
+
+class Databases(Protocol):
+    """The databases that services keep their state in."""
+
+    def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
+        """Look at a database; `exists` is the SQL that tells whether it is bootstrapped, or empty."""
+
+    def prepare(self, database: DesiredDatabase) -> None:
+        """Make an embedded database's file."""
+
+    def back_up(self, database: DesiredDatabase, password: str, say: Say) -> str:
+        """Make a backup, restore it once as a test, and return where it is."""
+
+    def restore(self, database: DesiredDatabase, password: str, say: Say) -> None:
+        """Put back the last backup, where there is one."""
+
+    def migrating(self, service: str, step: str) -> None:
+        """Note that a migration's step begins; an empty step notes that it ended."""
+
+
+class Edge(Protocol):
+    """A managed HAProxy, by its runtime socket and its own check of a file."""
+
+    def state(self, unit: str) -> EdgeState | None:
+        """What the running HAProxy says of itself; None where none answers."""
+
+    def check(self, unit: str) -> None:
+        """Have HAProxy check the file that lies there. Raises with HAProxy's own words."""
+
+    def wait(self, unit: str, structure: str, say: Say) -> None:
+        """Wait until the running HAProxy says that it has this structure."""
+
+    def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
+        """Set a server's weight, at once."""
+
+    def withhold(self, unit: str, frontend: str, server: str, say: Say) -> None:
+        """Send a server no new requests, and wait until it has none in flight."""
+
+    def admit(self, unit: str, frontend: str, server: str) -> None:
+        """Send a server requests again."""
+
+
+class Identity(Protocol):
+    """Keystone's content, as its administrator."""
+
+    def state(self, url: str, password: str, ca: str, entries: Iterable[IdentityEntries]) -> IdentityState | None:
+        """What is there of services, endpoints and users; None where Keystone does not answer."""
+
+    def ensure(self, url: str, password: str, ca: str, entries: IdentityEntries, service_password: str) -> list[str]:
+        """Make what is missing of a service's entries, leave what is there, and say what was made."""
+
+
+class Secrets(Protocol):
+    """The operator's secret files."""
+
+    def read(self, path: str) -> Mapping[str, SecretValue]:
+        """A secret file's content, empty where it does not exist. `path` is below the cloud file's directory."""
+
+    def add(self, path: str, values: Mapping[str, SecretValue]) -> None:
+        """Add values to a secret file, keeping what is there, its comments too; made 0600."""
+
+
+class Maker(Protocol):
+    """Makes what must not be guessable."""
+
+    def make(self, secret: Secret, names: Sequence[str]) -> SecretValue:
+        """A new value for a secret; `names` are what a certificate is for."""
+
+
+class Control(Protocol):
+    """Lease, journal and audit record."""
+
+    def lease(self, who: str) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the lease. Raises (PS801), by name of the holder, where another has it. Yields a check that it is kept."""
+
+    def key(self) -> bytes:
+        """The digest key of secret files."""
+
+    def journal(self, event: Mapping[str, Any]) -> None:
+        """Note an operation's begin or end."""
+
+    def unfinished(self) -> Mapping[str, Any] | None:
+        """The plan that a journal holds as begun and not ended: who, since, and what of it was done."""
+
+    def audit(self, record: Mapping[str, Any]) -> None:
+        """Keep a record of an applied plan."""
+
+    def applied(self) -> Mapping[str, str]:
+        """What the last plan that was carried out made of each thing."""
+
+
+class Clock(Protocol):
+    """The time, and who we are."""
+
+    def now(self) -> str:
+        """UTC, in ISO 8601."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def who(self) -> str:
+        """User, host and process, for people to read."""

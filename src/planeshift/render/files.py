@@ -13,9 +13,10 @@ has a HOME of its own, in which MAIN holds the catalog's defaults and the operat
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 
-from planeshift.catalog import common, options
+from planeshift.catalog import common, inifile
 from planeshift.catalog.spec import Options, SecretValue, ServiceSpec, Site
 from planeshift.render.desired import File, Override, Tree
 from planeshift.render.ini import ini
@@ -60,9 +61,26 @@ def overrides(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes]) -> I
     for path, content in operator.items():
         if path != spec.layout.main and not path.startswith(f"{spec.layout.main}.d/"):
             continue
-        for entry in options.entries(content.decode("utf-8", "replace"), path):
+        for entry in inifile.parse(content.decode("utf-8", "replace"), path).entries:
             if entry.key in generated.get(entry.section, {}):
                 yield Override(spec.name, entry.section, entry.key, f"{path}:{entry.line}")
+
+
+def shared_digest(spec: ServiceSpec, digests: Mapping[str, str]) -> str:
+    """One digest of the files that all backends of a service have in common: the operator's. Empty without any.
+
+    `digests` are those of a unit's files, by path below its directory.
+    """
+    root, fragments = config_directory(spec) + "/", f"{config_directory(spec)}/{spec.layout.main}.d/"
+    generated = {root + spec.layout.main, f"{fragments}50-backend.conf", f"{fragments}90-secrets.conf"}
+    generated |= {root + name for name in spec.layout.shipped}
+    private = tuple(f"{root}{directory}/" for directory in (*spec.key_directories.values(), "secrets"))
+    shared = sorted(
+        (path, value)
+        for path, value in digests.items()
+        if path.startswith(root) and path not in generated and not path.startswith(private)
+    )
+    return hashlib.sha256(repr(shared).encode()).hexdigest()[:12] if shared else ""
 
 
 def _given_options(secrets: Mapping[str, SecretValue]) -> Options:

@@ -1,0 +1,117 @@
+"""Plan, up and down."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+
+from planeshift.app.site import Site, runtime
+from planeshift.drivers.files import failing
+from planeshift.engine.observe import observe
+from planeshift.engine.run import Listener, execute
+from planeshift.engine.world import World
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.build import build
+from planeshift.plan.observed import NOTHING
+from planeshift.plan.operations import Plan
+from planeshift.ports import Say
+
+Agree = Callable[[Plan], bool]
+
+
+def plan(world: World, *, from_nothing: bool = False, contract: Iterable[str] = ()) -> Plan:
+    """What `up` would do now; `from_nothing` asks no driver, and plans against an empty world."""
+    if from_nothing:
+        return build(world.render({}), NOTHING, contract=contract)
+    observed = observe(world)
+    return build(world.desired, observed, world.control.key(), contract=contract)
+
+
+def up(
+    world: World,
+    *,
+    agree: Agree,
+    listen: Listener,
+    say: Say,
+    contract: Iterable[str] = (),
+    saved: Plan | None = None,
+    workers: int | None = None,
+) -> Plan | None:
+    """Bring the world to the declared state, under the lease.
+
+    `agree` is shown the plan and says whether to go on; `saved` is a plan that must be what would be done now. Returns
+    the plan that was carried out, or None where nobody agreed. Raises PlaneshiftError where an operation failed.
+    """
+    who = world.clock.who()
+    with world.control.lease(who) as keep:
+        for host in world.hosts.values():
+            host.settle(say)
+        left = world.control.unfinished()
+        if left:
+            say(
+                f"going on after a run of {left.get('who')} that did not end ({len(left['ended'])} operations were done)"
+            )
+        now = plan(world, contract=contract)
+        if saved is not None:
+            _same(saved, now)
+        if not agree(now):
+            return None
+        if now.operations or left:
+            _carry_out(world, now, who, listen, keep, workers)
+        return now
+
+
+def _carry_out(
+    world: World, plan: Plan, who: str, listen: Listener, keep: Callable[[], None], workers: int | None
+) -> None:
+    control, clock = world.control, world.clock
+    record = {"who": who, "began": clock.now(), "plan": plan.digest, "operations": [o.id for o in plan.operations]}
+    control.journal({"what": "begin plan", "who": who, "plan": plan.digest, "at": record["began"]})
+    result, causes = "failed", list[str]()
+    try:
+        execute(plan, world, listen, keep, **({"workers": workers} if workers else {}))
+        result = "done"
+    except PlaneshiftError as error:
+        causes = [str(p) for p in error.problems]
+        raise
+    finally:
+        applied = {"applied": dict(plan.applied or {})} if result == "done" else {}
+        control.audit({**record, "ended": clock.now(), "result": result, "causes": causes, **applied})
+        control.journal({"what": "end plan", "result": result, "at": clock.now()})
+
+
+def _same(saved: Plan, now: Plan) -> None:
+    if saved.digest == now.digest:
+        return
+    before, after = {o.id for o in saved.operations}, {o.id for o in now.operations}
+    words = [f"no longer needed: {i}" for i in sorted(before - after)]
+    words += [f"needed now: {i}" for i in sorted(after - before)]
+    raise PlaneshiftError(
+        Problem(
+            "PS804",
+            "the saved plan is not what would be done now",
+            why="\n".join(words[:20]) or "The operations are the same, but not what they would change.",
+            hint="Plan again, and read it.",
+        )
+    )
+
+
+def down(world: World, listen: Callable[[str], None]) -> None:
+    """Stop everything of this cloud: the edge first, so that nobody is served by half of it."""
+    with world.control.lease(world.clock.who()):
+        for host in world.hosts.values():
+            host.settle(listen)
+            units = host.units(world.control.key())
+            for unit in sorted(units, key=lambda u: u.split("/")[1] != "edge"):
+                listen(f"stopping {unit}")
+                host.stop(unit)
+                host.remove(unit)
+        world.control.audit({"who": world.clock.who(), "ended": world.clock.now(), "result": "down", "operations": []})
+
+
+def purge(site: Site) -> None:
+    """Remove what we keep for a cloud: programs, data, logs, journal. Raises PlaneshiftError where that fails."""
+    with failing(f"{site.state} cannot be removed"):
+        for directory in (site.state, runtime(site.path)):
+            if directory.exists():
+                shutil.rmtree(directory)

@@ -1,0 +1,36 @@
+"""Real drivers for a site: the only place that builds them."""
+
+from __future__ import annotations
+
+import os
+
+from planeshift.app.site import Site, host_paths
+from planeshift.drivers import files
+from planeshift.drivers.clock import SystemClock
+from planeshift.drivers.control import LocalControl
+from planeshift.drivers.databases import LocalDatabases
+from planeshift.drivers.haproxy import HAProxy
+from planeshift.drivers.keystone import KeystoneIdentity
+from planeshift.drivers.local.host import LocalHost
+from planeshift.drivers.maker import RandomMaker
+from planeshift.drivers.secretfiles import SecretFiles
+from planeshift.engine.world import World
+from planeshift.render.build import build
+
+
+def world(site: Site) -> World:
+    """The world that a site's cloud file speaks of."""
+    paths = host_paths(site)
+    if site.state.is_symlink() or site.state.exists():
+        files.private(site.state)
+    return World(
+        hosts={name: LocalHost(name, p, os.environ) for name, p in paths.items()},
+        databases=LocalDatabases(site.state),
+        edge=HAProxy({name: p.runtime for name, p in paths.items()}),
+        identity=KeystoneIdentity(),
+        secrets=SecretFiles(site.root),
+        maker=RandomMaker(),
+        control=LocalControl(site.state),
+        clock=SystemClock(),
+        render=lambda secrets: build(site.cloud, site.tree, secrets, paths),
+    )

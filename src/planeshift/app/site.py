@@ -1,0 +1,193 @@
+"""The operator's directory: the cloud file, what it refers to, and where we keep things for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from planeshift import catalog
+from planeshift.errors import PlaneshiftError, Problem, Where
+from planeshift.model import cloud as model
+from planeshift.model.load import Loaded, load
+from planeshift.model.source import MAX_BYTES
+from planeshift.render import rules, topology
+from planeshift.render.build import config_path
+from planeshift.render.desired import HostPaths, Tree
+
+DEFAULT = "cloud.yaml"
+STATE = ".planeshift"
+MAX_TREE = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Site:
+    """A valid cloud file with the files that it declares. `warnings` do not stop anything."""
+
+    path: Path
+    loaded: Loaded
+    tree: Tree
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent
+
+    @property
+    def cloud(self) -> model.Cloud:
+        return self.loaded.cloud
+
+    @property
+    def state(self) -> Path:
+        return self.root / STATE
+
+
+def find(given: str | None) -> Path:
+    """The cloud file: the given one, else `cloud.yaml` here or above. Raises PlaneshiftError (PS105)."""
+    if given is not None:
+        return Path(given).absolute()
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / DEFAULT).is_file():
+            return directory / DEFAULT
+    hint = "`planeshift init` writes one here; `-f FILE` names one elsewhere."
+    raise PlaneshiftError(Problem("PS105", f"there is no {DEFAULT} here or above", hint=hint))
+
+
+def open_site(given: str | None) -> Site:
+    """Read and check a cloud file and all that it declares.
+
+    Raises PlaneshiftError with every error found; warnings are kept.
+    """
+    path = find(given)
+    loaded = load(_read(path), shown(path))
+    problems = rules.check(loaded)
+    tree, missing = _tree(path.parent, loaded) if not problems else ({}, [])
+    problems += missing
+    problems += _lint(loaded.cloud, tree)
+    errors = [p for p in problems if not p.warning]
+    if errors:
+        raise PlaneshiftError(problems)
+    return Site(path, loaded, tree, tuple(problems))
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def host_paths(site: Site, haproxy: str = "haproxy") -> dict[str, HostPaths]:
+    """Where things are on each host of ours."""
+    paths = HostPaths(runtime=str(runtime(site.path)), state=str(site.state), haproxy=haproxy)
+    return {h.name: paths for h in site.cloud.spec.hosts if h.via == "local"}
+
+
+def runtime(path: Path) -> Path:
+    """The private, short-lived directory of a cloud file: sockets and secrets; on tmpfs where there is one.
+
+    Short, since a socket's path has 108 bytes at most, and found again by the cloud file's own path.
+    """
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:10]
+    uid = os.getuid()
+    user = os.environ.get("XDG_RUNTIME_DIR")
+    bases = [Path("/run/planeshift")] if uid == 0 else [Path(user) / "planeshift"] if user else []
+    bases += [Path(f"/dev/shm/planeshift-{uid}"), Path(f"/tmp/planeshift-{uid}")]  # noqa: S108 - 0700, owner checked
+    usable = [b for b in bases if os.access(b.parent, os.W_OK)]
+    memory = [b for b in usable if _is_tmpfs(b.parent)]
+    return (memory or usable)[0] / name
+
+
+def _is_tmpfs(path: Path) -> bool:
+    """Whether a directory is on a file system of memory. Format: proc_pid_mountinfo(5)."""
+    best, kind = "", ""
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+        fields = line.split()
+        point = fields[4]
+        if (str(path) == point or str(path).startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, fields[fields.index("-") + 1]
+    return kind in ("tmpfs", "ramfs")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PlaneshiftError(Problem("PS105", f"{shown(path)} is not a file"))
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        hint = "`planeshift init` writes a first one." if not path.exists() else ""
+        raise PlaneshiftError(Problem("PS105", f"{shown(path)}: {error.strerror}", hint=hint)) from error
+
+
+# --- the operator's files
+
+
+def _tree(root: Path, loaded: Loaded) -> tuple[dict[str, bytes], list[Problem]]:
+    """The declared files, by path below `root`; links that lead out of the tree are refused."""
+    tree: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for name in topology.ours(loaded.cloud):
+        directory = config_path(loaded.cloud, name)
+        declared = loaded.cloud.spec.services[name].config is not None
+        if not (root / directory).is_dir():
+            if declared:
+                where = loaded.document.where(("spec", "services", name, "config"))
+                problems.append(Problem("PS215", f"there is no directory {directory}", where))
+            continue
+        for path in _files(root / directory):
+            problems += _add(root, path, tree)
+    for kind, endpoint in (
+        ("public", loaded.cloud.spec.endpoints.public),
+        ("internal", loaded.cloud.spec.endpoints.internal),
+    ):
+        tls = endpoint.tls if endpoint else None
+        for key, declared_path in (("certificate", tls.certificate), ("key", tls.key)) if tls else ():
+            if declared_path and not (root / declared_path).is_file():
+                where = loaded.document.where(("spec", "endpoints", kind, "tls", key))
+                problems.append(Problem("PS215", f"there is no file {declared_path}", where))
+            elif declared_path:
+                problems += _add(root, root / declared_path, tree)
+    return tree, problems
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts):
+            yield path
+
+
+def _add(root: Path, path: Path, tree: dict[str, bytes]) -> list[Problem]:
+    name = str(path.relative_to(root))
+    if not path.resolve().is_relative_to(root.resolve()):
+        return [Problem("PS215", f"{name} leads out of the directory of the cloud file", Where(name))]
+    try:
+        tree[name] = path.read_bytes()
+    except OSError as error:
+        return [Problem("PS105", f"{name}: {error.strerror}", Where(name))]
+    if sum(map(len, tree.values())) > MAX_TREE:
+        raise PlaneshiftError(Problem("PS102", f"the configuration files have more than {MAX_TREE:,} bytes"))
+    return []
+
+
+def _lint(cloud: model.Cloud, tree: Tree) -> list[Problem]:
+    """Check the operator's oslo.config files against what each release of the service knows."""
+    problems: list[Problem] = []
+    for name in topology.ours(cloud) if tree else ():
+        directory = config_path(cloud, name) + "/"
+        texts = {p: c.decode("utf-8", "replace") for p, c in tree.items() if p.startswith(directory)}
+        if not any(p.endswith(".conf") for p in texts):
+            continue
+        from planeshift.catalog import options
+
+        service = cloud.spec.services[name]
+        for release in sorted({topology.release(cloud, name, b) for b in service.backends.values()}):
+            registry = options.Registry.load(catalog.data(name, release, "options.json"))
+            problems += options.check(texts, registry, service.allow_options)
+            problems += options.secret_options(registry, texts)
+    return list(dict.fromkeys(problems))

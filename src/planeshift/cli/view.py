@@ -1,0 +1,144 @@
+"""How things look on a terminal: problems, plans, progress, tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+
+from planeshift.engine.run import Event
+from planeshift.errors import Problem
+from planeshift.plan.operations import Mark, Operation, Plan
+
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
+_MARKS = {Mark.ADD: "green", Mark.CHANGE: "yellow", Mark.REMOVE: "red"}
+
+
+def paint(text: str, colour: str, stream: object = None) -> str:
+    """`text` in a colour, where the stream is a terminal that wants it."""
+    stream = stream or sys.stdout
+    terminal = getattr(stream, "isatty", lambda: False)()
+    if not terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def tell(line: str) -> None:
+    """A line for the person at the terminal, not for a pipe."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def problems(found: Iterable[Problem]) -> None:
+    """Every problem: what, where, the line itself, why, and what to do."""
+    counted = {True: 0, False: 0}
+    for problem in found:
+        counted[problem.warning] += 1
+        word, colour = ("warning", "yellow") if problem.warning else ("error", "red")
+        tell(f"{paint(f'{word}[{problem.code}]', colour, sys.stderr)}: {problem.message}")
+        where = problem.where
+        if where:
+            tell(f"  --> {where}")
+            if where.line and where.text:
+                number = str(where.line)
+                tell(f"{number:>5} | {where.text}")
+                if where.column:
+                    tell(f"{'':>5} | {' ' * (where.column - 1)}^")
+        for line in problem.why.splitlines():
+            tell(f"      {line}")
+        if problem.hint:
+            tell(f"  {paint('hint', 'cyan', sys.stderr)}: {problem.hint}")
+        tell("")
+    errors, warnings = counted[False], counted[True]
+    words = [f"{n} {word}{'s' * (n > 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
+    if words:
+        tell(f"{', '.join(words)}; `planeshift explain CODE` says more")
+
+
+def plan(shown: Plan, *, command: str = "planeshift up") -> None:
+    """A plan as a person reads it before saying yes."""
+    out = sys.stdout
+    if not shown.operations:
+        print(f"{shown.cloud} ({shown.region}) is as declared. Nothing to do.", file=out)
+        _asides(shown)
+        return
+    print(paint(f"Plan for {shown.cloud} ({shown.region})", "bold"), file=out)
+    changes = [o for o in shown.operations if not o.drift]
+    drift = [o for o in shown.operations if o.drift]
+    _section(changes)
+    if drift:
+        print("\nDrift: the cloud file has not changed here since it was last carried out; the world has.", file=out)
+        _section(drift)
+    _asides(shown)
+    counts = shown.counts()
+    words = ((Mark.ADD, "to add"), (Mark.CHANGE, "to change"), (Mark.REMOVE, "to remove"))
+    print(f"\nPlan: {', '.join(f'{counts[mark]} {word}' for mark, word in words)}.", file=out)
+    if command:
+        print(f"Next: {command}", file=out)
+
+
+def _section(operations: Sequence[Operation]) -> None:
+    for service in dict.fromkeys(o.service for o in operations):
+        print(f"\n  {paint(service, 'bold')}")
+        for operation in operations:
+            if operation.service == service:
+                print(f"    {paint(operation.mark, _MARKS[operation.mark])} {operation.summary}")
+                for line in operation.detail:
+                    print(f"        {line}")
+
+
+def _asides(shown: Plan) -> None:
+    for title, lines in (("Note", shown.notes), ("Later", shown.later)):
+        for line in lines:
+            print(f"\n  {paint(title, 'cyan')}: {line}" if line == lines[0] else f"  {paint(title, 'cyan')}: {line}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns, left-aligned, as kubectl prints them."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+class Progress:
+    """Live progress of a plan: a bar on a terminal, otherwise one line for each change."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.running: dict[str, str] = {}
+        self.lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self.lock:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        name = event.operation.summary
+        if event.what == "begin":
+            self.running[event.operation.id] = name
+        elif event.what == "line":
+            self.running[event.operation.id] = f"{name}: {event.text}"
+            if not self.live and event.text.startswith("waiting"):
+                tell(f"       … {event.text}")
+        else:
+            self.running.pop(event.operation.id, None)
+            mark = paint("done", "green", sys.stderr) if event.what == "end" else paint("FAILED", "red", sys.stderr)
+            self._clear()
+            tell(f"{event.done:>3}/{event.total} {mark} {name} ({event.seconds:.1f} s)")
+        self._bar(event)
+
+    def _clear(self) -> None:
+        if self.live:
+            sys.stderr.write("\r\x1b[2K")
+
+    def _bar(self, event: Event) -> None:
+        if not self.live:
+            return
+        self._clear()
+        if self.running:
+            width = 20
+            filled = width * event.done // max(event.total, 1)
+            line = f"[{'#' * filled}{'.' * (width - filled)}] {event.done}/{event.total} {next(iter(self.running.values()))}"
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns
+            sys.stderr.write(line[: columns - 1])
+            sys.stderr.flush()

@@ -1,0 +1,108 @@
+"""Lease, journal and audit record in a directory of this machine. Implements `ports.Control`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from planeshift.drivers import files
+from planeshift.errors import PlaneshiftError, Problem
+
+
+class LocalControl:
+    """Control at `.planeshift/` beside the cloud file (`root`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextlib.contextmanager
+    def lease(self, who: str) -> Iterator[Callable[[], None]]:
+        """The lease is a lock of the kernel's: it ends with its holder, however that ends."""
+        files.private(self.root)
+        path = self.root / "lease"
+        with files.failing(f"{path} cannot be opened"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.pread(descriptor, 500, 0).decode("utf-8", "replace").strip() or "somebody"
+                hint = "Wait until that is done, or end it; its lease ends with it."
+                raise PlaneshiftError(Problem("PS801", f"{holder} is changing this cloud", hint=hint)) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, who.encode(), 0)
+            mine = os.fstat(descriptor)
+
+            def keep() -> None:
+                try:
+                    there = path.stat()
+                except OSError:
+                    there = None
+                if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+                    raise PlaneshiftError(Problem("PS802", f"the lease {path} was taken away"))
+
+            yield keep
+        finally:
+            os.close(descriptor)
+
+    def key(self) -> bytes:
+        path = self.root / "key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if not self.root.is_dir():
+                return b"not kept yet"  # nothing was ever laid out: there is nothing to compare with
+            files.write(path, os.urandom(32), 0o600)
+            return path.read_bytes()
+        except OSError as error:
+            raise PlaneshiftError(Problem("PS401", f"{path} cannot be read: {error.strerror}")) from error
+
+    def journal(self, event: Mapping[str, Any]) -> None:
+        if event.get("what") == "begin plan":
+            files.write(self.root / "journal", _line(event), 0o600)
+            return
+        self._append("journal", event)
+
+    def unfinished(self) -> Mapping[str, Any] | None:
+        events = list(self._events("journal"))
+        if not events or events[-1].get("what") == "end plan":
+            return None
+        ended = [e["operation"] for e in events if e.get("what") == "end"]
+        return {**events[0], "ended": ended}
+
+    def audit(self, record: Mapping[str, Any]) -> None:
+        self._append("audit", record)
+
+    def applied(self) -> Mapping[str, str]:
+        for record in reversed(list(self._events("audit"))):
+            if record.get("result") == "done" and isinstance(record.get("applied"), dict):
+                found: Mapping[str, str] = record["applied"]
+                return found
+        return {}
+
+    def _append(self, name: str, event: Mapping[str, Any]) -> None:
+        with files.failing(f"{name} cannot be written"):
+            path = self.root / name
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_line(event))
+
+    def _events(self, name: str) -> Iterator[dict[str, Any]]:
+        try:
+            lines = (self.root / name).read_bytes().splitlines()
+        except OSError:
+            return
+        for line in lines:
+            with contextlib.suppress(ValueError):  # a kill may leave half of a last line
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+
+def _line(event: Mapping[str, Any]) -> bytes:
+    return (json.dumps(event, ensure_ascii=False, sort_keys=True) + "\n").encode()

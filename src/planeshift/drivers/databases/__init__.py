@@ -1,0 +1,104 @@
+"""Databases by engine. Implements `ports.Databases`; `sqlite` and `mysql` hold what differs between the two."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from planeshift.drivers import files
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import DatabaseState
+from planeshift.ports import Say
+from planeshift.render.desired import DesiredDatabase
+
+
+class Engine(Protocol):
+    """One kind of database."""
+
+    def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
+        """What is there; `problem` says why it cannot be seen."""
+
+    def prepare(self, database: DesiredDatabase) -> None:
+        """Make it, where that is ours to do."""
+
+    def back_up(self, database: DesiredDatabase, password: str, target: Path, say: Say) -> None:
+        """Write a backup to `target` and prove that it can be restored."""
+
+    def restore(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
+        """Make it what the backup holds."""
+
+    def clear(self, database: DesiredDatabase, password: str) -> None:
+        """Remove all tables of a database that was empty before we began."""
+
+
+class LocalDatabases:
+    """Backups and the notes of running migrations are kept below `state`."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
+        found = _engine(database).state(database, password, exists)
+        note = self._note(database.service)
+        if not note:
+            return found
+        from dataclasses import replace
+
+        return replace(found, interrupted=str(note["step"]), empty=found.empty or bool(note["was_empty"]))
+
+    def prepare(self, database: DesiredDatabase) -> None:
+        _engine(database).prepare(database)
+
+    def back_up(self, database: DesiredDatabase, password: str, say: Say) -> str:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        directory = self._state / "backups"
+        files.private(directory)
+        target = directory / f"{database.service}-{stamp}.{'sqlite' if database.engine == 'sqlite' else 'sql'}"
+        _engine(database).back_up(database, password, target, say)
+        files.write(directory / f"{database.service}.last", target.name.encode(), 0o600)
+        return str(target)
+
+    def restore(self, database: DesiredDatabase, password: str, say: Say) -> None:
+        note = self._note(database.service)
+        if not note:
+            return
+        if note["was_empty"]:
+            say("the database was empty before: its half-made tables are removed")
+            _engine(database).clear(database, password)
+        else:
+            source = self._state / "backups" / str(note["backup"])
+            if not source.is_file():
+                raise PlaneshiftError(Problem("PS506", f"the backup {source} is gone", hint="Restore one by hand."))
+            say(f"restoring {source}")
+            _engine(database).restore(database, password, source, say)
+        self.migrating(database.service, "")
+
+    def migrating(self, service: str, step: str) -> None:
+        path = self._state / "migrating" / service
+        if not step:
+            path.unlink(missing_ok=True)
+            return
+        files.private(path.parent)
+        last = self._state / "backups" / f"{service}.last"
+        backup = last.read_text("utf-8") if last.is_file() else ""
+        note = {"step": step, "was_empty": step == "create", "backup": backup}
+        files.write(path, json.dumps(note).encode(), 0o600)
+
+    def _note(self, service: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self._state / "migrating" / service).read_text("utf-8"))
+            return found
+        except (OSError, ValueError):
+            return {}
+
+
+def _engine(database: DesiredDatabase) -> Engine:
+    if database.engine == "sqlite":
+        from planeshift.drivers.databases.sqlite import Sqlite
+
+        return Sqlite()
+    from planeshift.drivers.databases.mysql import Mysql
+
+    return Mysql()

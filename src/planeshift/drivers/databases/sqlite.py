@@ -1,0 +1,87 @@
+"""SQLite files on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from planeshift.drivers import files
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import DatabaseState
+from planeshift.ports import Say
+from planeshift.render.desired import DesiredDatabase
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+
+
+class Sqlite:
+    """One file a database."""
+
+    def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
+        path = Path(database.path)
+        if not path.exists():
+            return DatabaseState(reachable=True)
+        try:
+            with _open(path, "ro") as connection:
+                tables = {name for (name,) in connection.execute(_TABLES)}
+                query = "SELECT version_num FROM alembic_version"
+                heads = {h for (h,) in connection.execute(query)} if "alembic_version" in tables else set()
+                done = bool(heads and exists and connection.execute(exists).fetchone())
+        except sqlite3.Error as error:
+            return DatabaseState(reachable=False, exists=True, problem=f"{path}: {error}")
+        return DatabaseState(True, True, not tables - {"alembic_version"}, frozenset(heads), done)
+
+    def prepare(self, database: DesiredDatabase) -> None:
+        path = Path(database.path)
+        files.private(path.parent)
+        try:
+            with _open(path, "rwc") as connection:
+                # Readers do not wait for a writer then; the mode stays with the file.
+                connection.execute("PRAGMA journal_mode = WAL")
+            path.chmod(0o600)
+        except sqlite3.Error as error:
+            raise PlaneshiftError(Problem("PS501", f"{path} cannot be made: {error}")) from error
+
+    def back_up(self, database: DesiredDatabase, password: str, target: Path, say: Say) -> None:
+        try:
+            partial = target.with_suffix(".partial")
+            _copy(Path(database.path), partial)
+            say("restoring the backup into a copy, as a test")
+            trial = target.with_suffix(".trial")
+            _copy(partial, trial)
+            with _open(trial, "ro") as copy, _open(Path(database.path), "ro") as original:
+                intact = copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                names = [n for (n,) in original.execute(_TABLES)] == [n for (n,) in copy.execute(_TABLES)]
+            trial.unlink()
+            if not (intact and names):
+                raise PlaneshiftError(Problem("PS506", f"the backup of {database.service} cannot be restored"))
+            partial.replace(target)
+        except sqlite3.Error as error:
+            raise PlaneshiftError(Problem("PS506", f"no backup of {database.path}: {error}")) from error
+
+    def restore(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
+        _copy(source, Path(database.path))
+
+    def clear(self, database: DesiredDatabase, password: str) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(database.path + suffix).unlink(missing_ok=True)
+        self.prepare(database)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """SQLite's own online copy, which sees one state of the database."""
+    with _open(source, "ro") as reading, _open(target, "rwc") as writing:
+        reading.backup(writing)
+    target.chmod(0o600)
+
+
+@contextlib.contextmanager
+def _open(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=30)
+    try:
+        yield connection
+        connection.commit()
+    finally:
+        connection.close()

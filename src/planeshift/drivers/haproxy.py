@@ -1,0 +1,149 @@
+"""HAProxy by its runtime socket. Implements `ports.Edge`.
+
+Commands: https://docs.haproxy.org/2.6/management.html#9.3.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import EdgeState, ServerState
+from planeshift.ports import Say
+
+DRAIN_SECONDS = 620
+_WITHHELD = 0x01 | 0x08 | 0x02 | 0x10  # forced or inherited maintenance and drain, 9.3 "show servers state"
+
+
+class HAProxy:
+    """The HAProxys of a cloud; `runtimes` maps a host's name to its runtime directory."""
+
+    def __init__(self, runtimes: Mapping[str, str], program: str = "haproxy") -> None:
+        self.runtimes, self.program = runtimes, program
+
+    def state(self, unit: str) -> EdgeState | None:
+        try:
+            info = self._ask(unit, "show info")
+            servers = self._ask(unit, "show servers state")
+            statistics = self._ask(unit, "show stat")
+        except OSError:
+            return None
+        description = next((line for line in info.splitlines() if line.startswith("description:")), "")
+        return EdgeState(description.rpartition(" ")[2], _servers(servers, _checks(statistics)))
+
+    def check(self, unit: str) -> None:
+        path = self._directory(unit) / "haproxy.cfg"
+        try:
+            done = subprocess.run(
+                [self.program, "-c", "-q", "-f", str(path)], capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            hint = "apt-get install haproxy"
+            raise PlaneshiftError(Problem("PS605", "haproxy is not installed", hint=hint)) from error
+        if done.returncode:
+            words = (done.stderr or done.stdout).strip()[-2000:]
+            raise PlaneshiftError(Problem("PS606", f"HAProxy refuses the configuration of {unit}", why=words))
+
+    def wait(self, unit: str, structure: str, say: Say) -> None:
+        began, told = time.monotonic(), 0.0
+        while True:
+            state = self.state(unit)
+            if state and state.structure == structure:
+                return
+            waited = time.monotonic() - began
+            if waited > 30:
+                raise PlaneshiftError(
+                    Problem("PS607", f"HAProxy of {unit} did not take the new configuration within 30 s")
+                )
+            if waited - told > 2:
+                told = waited
+                say(f"waiting for HAProxy to take the new configuration since {waited:.0f} s")
+            time.sleep(0.02)
+
+    def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
+        self._order(unit, f"set server {frontend}/{server} weight {weight}")
+
+    def withhold(self, unit: str, frontend: str, server: str, say: Say) -> None:
+        if self.state(unit) is None:
+            return  # an edge that does not run sends nothing
+        self._order(unit, f"set server {frontend}/{server} state drain")
+        began = time.monotonic()
+        while sessions := self._sessions(unit, frontend, server):
+            waited = time.monotonic() - began
+            if waited > DRAIN_SECONDS:
+                say(f"{sessions} requests still run after {DRAIN_SECONDS} s; going on")
+                return
+            say(f"waiting for {sessions} requests in flight since {waited:.0f} s")
+            time.sleep(0.2)
+
+    def admit(self, unit: str, frontend: str, server: str) -> None:
+        self._order(unit, f"set server {frontend}/{server} state ready")
+
+    def _sessions(self, unit: str, frontend: str, server: str) -> int:
+        for row in _rows(self._ask(unit, "show stat")):
+            if (row.get("pxname"), row.get("svname")) == (frontend, server):
+                return int(row.get("scur") or 0)
+        return 0
+
+    def _order(self, unit: str, command: str) -> None:
+        try:
+            answer = self._ask(unit, command).strip()
+        except OSError as error:
+            why = f"its runtime socket: {error.strerror}"
+            raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} cannot be reached", why=why)) from error
+        if answer:
+            raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} refused `{command}`", why=answer))
+
+    def _ask(self, unit: str, command: str) -> str:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self._directory(unit) / "admin.sock"))
+            connection.sendall(command.encode() + b"\n")
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+        return b"".join(parts).decode("utf-8", "replace")
+
+    def _directory(self, unit: str) -> Path:
+        return Path(self.runtimes[unit.split("/", 1)[0]]) / unit
+
+
+def _servers(text: str, checks: Mapping[tuple[str, str], tuple[bool, str]]) -> dict[tuple[str, str], ServerState]:
+    lines = [line for line in text.splitlines() if line and line != "1"]
+    if not lines:
+        return {}
+    names = lines[0].lstrip("# ").split()
+    result = {}
+    for line in lines[1:]:
+        row = dict(zip(names, line.split(), strict=False))
+        place = (row["be_name"], row["srv_name"])
+        up, check = checks.get(place, (False, ""))
+        result[place] = ServerState(
+            weight=int(row["srv_uweight"]),
+            withheld=bool(int(row["srv_admin_state"]) & _WITHHELD),
+            up=up,
+            check=check,
+            address=f"{row['srv_addr']}:{row['srv_port']}",
+        )
+    return result
+
+
+def _checks(text: str) -> dict[tuple[str, str], tuple[bool, str]]:
+    return {
+        (row["pxname"], row["svname"]): (
+            row["status"].startswith(("UP", "DRAIN", "no check")),
+            f"{row['status']} {row.get('check_status', '')} {row.get('last_chk', '')}".strip(),
+        )
+        for row in _rows(text)
+        if row.get("svname") not in ("FRONTEND", "BACKEND")
+    }
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    lines = [line for line in text.splitlines() if line]
+    names = lines[0].lstrip("# ").split(",") if lines else []
+    return [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]

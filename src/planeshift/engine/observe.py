@@ -1,0 +1,52 @@
+"""Look at the world: every driver at once, no change made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from planeshift.engine.world import World
+from planeshift.plan.observed import DatabaseState, EdgeState, Observed, UnitState
+from planeshift.render.build import edge_unit
+
+
+def observe(world: World) -> Observed:
+    """What is there by now. Raises PlaneshiftError only where looking itself is impossible."""
+    desired, key = world.desired, world.control.key()
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        units = {name: pool.submit(host.units, key) for name, host in world.hosts.items()}
+        environments = {name: pool.submit(host.environments) for name, host in world.hosts.items()}
+        password, entries = world.secret("keystone", "admin_password"), list(desired.identity.values())
+        identity = pool.submit(world.identity.state, desired.identity_url, password, desired.ca, entries)
+        databases = {name: pool.submit(_database(world, name)) for name in desired.databases}
+        edges = {e.name: pool.submit(world.edge.state, edge_unit(e.name, e.host)) for e in desired.edges.values()}
+        listeners = {
+            (b.address, b.port): pool.submit(world.hosts[e.host].listener, b)
+            for e in desired.edges.values()
+            for b in e.binds
+        }
+        seen: dict[str, UnitState] = {}
+        for found in units.values():
+            seen |= found.result()
+        running: dict[str, EdgeState] = {}
+        for name, edge in edges.items():
+            state = edge.result()
+            if state is not None:
+                running[name] = state
+        return Observed(
+            secrets={name: world.secret_names(name) for name in desired.secrets},
+            environments={name: e.result() for name, e in environments.items()},
+            units=seen,
+            databases={name: d.result() for name, d in databases.items()},
+            edges=running,
+            identity=identity.result(),
+            listeners={place: holder for place, holder in ((p, h.result()) for p, h in listeners.items()) if holder},
+            applied=world.control.applied(),
+        )
+
+
+def _database(world: World, service: str) -> Callable[[], DatabaseState]:
+    database, spec = world.desired.databases[service], world.desired.specs[service]
+    exists = spec.bootstrap.exists if spec.bootstrap else ""
+    password = world.secret(service, "database_password")
+    return lambda: world.databases.state(database, password, exists)
