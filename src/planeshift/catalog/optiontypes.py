@@ -19,7 +19,7 @@ _TRUE_OR_FALSE = {"true", "1", "on", "yes", "false", "0", "off", "no"}
 _LABEL = re.compile(r"(?!-)[A-Z0-9-]{1,63}(?<!-)\Z", re.IGNORECASE)
 _LABEL_WITH_UNDERSCORE = re.compile(r"(?!-)[A-Z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
 _URI = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@\s]*@)?(?:\[[0-9A-Fa-f:.%\w]+\]|[^/?#:@\s\[\]]+)(?::\d*)?(?:[/?#]\S*)?\Z"
+    r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@\s]*@)?(?:\[[0-9A-Fa-f:.%\w]+\]|[^/?#:@\s\[\]]+)(?::\d*)?(?:[/?#].*)?\Z"
 )
 
 
@@ -124,7 +124,9 @@ def _each(text: str, check: Callable[[str], str | None]) -> str | None:
 def _ip(spec: Spec, value: str) -> str | None:
     version = spec.get("version")
     try:
-        address = ipaddress.ip_address(value.partition("%")[0] if ":" in value else value)
+        address = ipaddress.ip_address(value)
+        if "%" in value:
+            return "has a zone, which oslo.config does not take"
     except ValueError:
         return f"is not an IPv{version} address" if version else "is not an IP address"
     return f"is not an IPv{version} address" if version and address.version != version else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterable, Sequence
 
 from planeshift.engine.run import Event
@@ -106,13 +105,8 @@ class Progress:
     def __init__(self) -> None:
         self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.running: dict[str, str] = {}
-        self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        with self.lock:
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
         name = event.operation.summary
         if event.what == "begin":
             self.running[event.operation.id] = name

@@ -216,6 +216,10 @@ def _edge(world: World, operation: Operation) -> tuple[DesiredEdge, str, Host]:
 
 def _ensure_identity(world: World, operation: Operation, say: Say) -> None:
     desired = world.desired
+    if desired.identity_local:
+        # The edge may need a moment to see that Keystone is there.
+        database = desired.databases["keystone"]
+        world.hosts[database.host].wait_ready(desired.identity_url, database.unit, say)
     for line in world.identity.ensure(
         desired.identity_url,
         world.secret("keystone", "admin_password"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class _Run:
         self.done: set[str] = set()
         self.failures: list[tuple[Operation, PlaneshiftError]] = []
         self.stopping = False
+        self.ended = 0
+        self.lock = threading.Lock()  # listeners are told one thing at a time
 
     def go(self, workers: int) -> None:
         names = {o.id for o in self.waiting}
@@ -106,9 +109,10 @@ class _Run:
     def _tell(
         self, what: Literal["begin", "line", "end", "fail"], operation: Operation, text: str = "", seconds: float = 0.0
     ) -> None:
-        done = len(self.done) + (what == "end")
-        total = len(self.plan.operations)
-        self.listen(Event(what, operation, done, total, self.world.clock.now(), text, seconds))
+        with self.lock:
+            self.ended += what == "end"
+            total = len(self.plan.operations)
+            self.listen(Event(what, operation, self.ended, total, self.world.clock.now(), text, seconds))
 
 
 def _named(operation: Operation, error: PlaneshiftError) -> Iterator[Problem]:

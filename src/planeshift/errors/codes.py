@@ -110,7 +110,10 @@ CODES: dict[str, tuple[str, str]] = {
         "directory or a file in that place could lead them astray, so it is refused.",
     ),
     "PS403": ("a path too long", "A UNIX socket's path has at most 108 bytes."),
-    "PS404": ("the disk is full", "Files are written beside and renamed, so the old ones are whole. Free space, go on."),
+    "PS404": (
+        "the disk is full",
+        "Files are written beside and renamed, so the old ones are whole. Free space, go on.",
+    ),
     "PS405": (
         "packages cannot be downloaded",
         "Services are installed from PyPI, or the index that uv is set up for, with locked hashes. What was downloaded "
@@ -132,7 +135,10 @@ CODES: dict[str, tuple[str, str]] = {
         "Passwords of users that somebody else made (a database's, an existing Keystone's) must be in the secret file.",
     ),
     "PS503": ("a secret file that others can read", "Secret files are mode 0600, their owner's alone."),
-    "PS504": ("a secret file of another form", "A secret file is a YAML mapping of names to secrets, and nothing else."),
+    "PS504": (
+        "a secret file of another form",
+        "A secret file is a YAML mapping of names to secrets, and nothing else.",
+    ),
     "PS505": (
         "the database is newer than the release",
         "Schemas only go forward. Code of an older release must not use one that a newer release made.",
@@ -143,9 +149,15 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS507": ("a database client program is missing", "Backups of MariaDB and MySQL are made by its own dump program."),
     # --- PS6xx: processes and the edge
-    "PS601": ("a port is taken", "Another program listens where a service or the edge should. It is never ended by us."),
+    "PS601": (
+        "a port is taken",
+        "Another program listens where a service or the edge should. It is never ended by us.",
+    ),
     "PS602": ("a supervisor did not start", "supervisord looks after each unit's processes; its own words say why."),
-    "PS603": ("a command failed", "A command of the service's own programs ended with an error; its last lines say why."),
+    "PS603": (
+        "a command failed",
+        "A command of the service's own programs ended with an error; its last lines say why.",
+    ),
     "PS604": (
         "a service does not become ready",
         "Its programs were started, but its health address did not answer 200. The last lines of its log say why; "
@@ -156,7 +168,10 @@ CODES: dict[str, tuple[str, str]] = {
         "HAProxy refuses its configuration",
         "It was checked by `haproxy -c` before anything running was touched; the running HAProxy goes on as it was.",
     ),
-    "PS607": ("HAProxy cannot be ordered", "Its runtime socket does not answer, or refuses; traffic stays where it is."),
+    "PS607": (
+        "HAProxy cannot be ordered",
+        "Its runtime socket does not answer, or refuses; traffic stays where it is.",
+    ),
     # --- PS7xx: Keystone's content, verification
     "PS701": (
         "Keystone does not take the administrator's password",
@@ -175,8 +190,14 @@ CODES: dict[str, tuple[str, str]] = {
         "somebody else is changing this cloud",
         "One run at a time may change a cloud. The lease is a lock of the kernel's, so that of a dead run is free.",
     ),
-    "PS802": ("the lease was taken away", "The directory of control was removed or replaced while a plan was carried out."),
-    "PS803": ("stopped", "An interrupt stopped the run between operations. Nothing is half-done; `up` goes on from here."),
+    "PS802": (
+        "the lease was taken away",
+        "The directory of control was removed or replaced while a plan was carried out.",
+    ),
+    "PS803": (
+        "stopped",
+        "An interrupt stopped the run between operations. Nothing is half-done; `up` goes on from here.",
+    ),
     "PS804": (
         "a saved plan no longer fits",
         "A saved plan is carried out exactly, or not at all. The cloud file or the world has changed since: plan again.",

@@ -394,7 +394,11 @@ class _Builder:
     def _identity(self) -> Iterator[Operation]:
         if not self.desired.identity_url:
             return
-        starts = {i for i in self.ids if i.startswith((f"{Kind.START}:", f"{Kind.START_EDGE}:", f"{Kind.RELOAD}"))}
+        starts = {
+            i
+            for i in self.ids
+            if i.startswith((f"{Kind.START}:", f"{Kind.RESTART}:", f"{Kind.START_EDGE}:", f"{Kind.RELOAD}"))
+        }
         keystone = {i for i in starts if "/keystone/" in i or i.startswith((Kind.START_EDGE, Kind.RELOAD_EDGE))}
         for name, entries in self.desired.identity.items():
             missing = list(self._missing(entries))
@@ -402,13 +406,16 @@ class _Builder:
                 continue
             unknown = self.observed.identity is None
             first = "create or check once Keystone answers" if unknown else "create"
+            earlier = {
+                i for i in self.ids if i.startswith(f"{Kind.ENSURE_IDENTITY}:")
+            }  # they share a project and roles
             yield Operation(
                 Kind.ENSURE_IDENTITY,
                 name,
                 name,
                 Mark.ADD,
                 f"catalogue  {entries.type}: {first}",
-                frozenset({f"{Kind.MAKE_SECRETS}:{name}", f"{Kind.BOOTSTRAP}:keystone", *keystone}),
+                frozenset({f"{Kind.MAKE_SECRETS}:{name}", f"{Kind.BOOTSTRAP}:keystone", *keystone, *earlier}),
                 tuple(missing),
             )
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from planeshift import catalog
 from planeshift.catalog.spec import Secret, SecretValue, ServiceSpec, Site
 from planeshift.model import cloud as model
-from planeshift.render import files, rules, server, topology
+from planeshift.render import files, server, topology
 from planeshift.render.desired import (
     EDGE_SECRETS,
     Bind,
@@ -156,7 +156,7 @@ class _Builder:
     # --- databases
 
     def _database_url(self, service: str, paths: HostPaths, *, with_password: bool) -> str:
-        database = rules.database(self.cloud, service)
+        database = topology.database(self.cloud, service)
         if database is None or database.engine == topology.SQLITE:
             return f"sqlite:///{self._sqlite(service, paths)}"
         user, password = database.user or service, self.secrets.get(service, {}).get("database_password", "")
@@ -174,7 +174,7 @@ class _Builder:
         newest = max(units, key=lambda u: u.release)
         first = next(u for u in units if u.release == newest.release)
         paths = self.hosts[first.host]
-        engine = rules.engine(self.cloud, service)
+        engine = topology.engine(self.cloud, service)
         return DesiredDatabase(
             service=service,
             engine=engine,
@@ -255,7 +255,7 @@ class _Builder:
     def secret_files(self) -> Iterator[SecretFile]:
         for name, spec in topology.ours(self.cloud).items():
             secrets = list(spec.secrets)
-            if rules.engine(self.cloud, name) != topology.SQLITE:
+            if topology.engine(self.cloud, name) != topology.SQLITE:
                 secrets.append(Secret("database_password", "given", f"of the database user of {name}"))
             yield SecretFile(name, secret_path(self.cloud, name), tuple(secrets))
         if "keystone" in self.cloud.spec.services and "keystone" not in topology.ours(self.cloud):

@@ -196,25 +196,13 @@ def _sharing(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
         places = {known[h].name for b in service.backends.values() for h in b.hosts if known[h].via == "external"}
         machines = {known[h].via for b in service.backends.values() for h in b.hosts}
         where = document.where((*SERVICES, name), key=True)
-        if engine(cloud, name) == topology.SQLITE and "local" in machines and "external" in machines:
+        if topology.engine(cloud, name) == topology.SQLITE and "local" in machines and "external" in machines:
             yield Problem(
                 "PS212",
                 f"{name} runs here and on {', '.join(sorted(places))}, but its database is a file on this machine",
                 where,
                 hint="Declare `databases: {shared: {engine: mysql, host: …}}` and `database: {main: shared}`.",
             )
-
-
-def engine(cloud: model.Cloud, service: str) -> str:
-    """The engine of a service's database; SQLite where the file does not say."""
-    chosen = database(cloud, service)
-    return chosen.engine if chosen else topology.SQLITE
-
-
-def database(cloud: model.Cloud, service: str) -> model.Database | None:
-    """The database that a service uses: the one it names, else one called `main`, else none declared."""
-    name = cloud.spec.services[service].database.get("main", "main")
-    return cloud.spec.databases.get(name)
 
 
 def _endpoints(cloud: model.Cloud, document: Document) -> Iterator[Problem]:

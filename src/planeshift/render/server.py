@@ -8,7 +8,7 @@ from __future__ import annotations
 from planeshift.render.desired import File, HostPaths, Program, Unit
 from planeshift.render.supervisor import MARKER
 
-WSGI_SOURCE = "planeshift_wsgi.py"
+WSGI_MODULE = "planeshift_wsgi"
 
 
 def bind(unit: Unit, directory: str) -> str:
@@ -22,6 +22,8 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
     """The server's own files, by path below the unit's directory."""
     component = unit.component
     settings = {
+        "wsgi_app": f"{WSGI_MODULE}:application" if "\n" in component.wsgi else component.wsgi,
+        "chdir": directory,
         "bind": bind(unit, directory),
         "workers": component.workers,
         "worker_class": "gthread",
@@ -42,7 +44,7 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
     result = {"gunicorn.conf.py": File(("\n".join(lines) + "\n").encode())}
     if "\n" in component.wsgi:
         source = component.wsgi.replace("{config}", config)
-        result[WSGI_SOURCE] = File(source.encode())
+        result[f"{WSGI_MODULE}.py"] = File(source.encode())
     if unit.httpd:
         result["httpd.conf"] = File(_httpd(unit, directory))
     return result
@@ -51,13 +53,12 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
 def programs(unit: Unit, directory: str, environment: dict[str, str], installed: str, log: str) -> list[Program]:
     """What the supervisor runs for a unit."""
     component = unit.component
-    application = f"{WSGI_SOURCE.removesuffix('.py')}:application" if "\n" in component.wsgi else component.wsgi
-    argv = (f"{installed}/bin/python", "-m", "gunicorn", "-c", f"{directory}/gunicorn.conf.py")
     marked = environment | {MARKER: f"{directory}#{component.name}"}
     result = [
         Program(
             name=component.name,
-            argv=(*argv, "--chdir", directory, application),
+            # No arguments: services parse the program's own. gunicorn.conf.py is read from the working directory.
+            argv=(f"{installed}/bin/gunicorn",),
             environment=marked,
             log=f"{log}/{component.name}.log",
             reload_signal="HUP",

@@ -124,10 +124,24 @@ def environment(cloud: model.Cloud, service: str, release_: str) -> Environment:
 def component(cloud: model.Cloud, service: str, backend: model.Backend) -> Component:
     """The catalogue's component, with what the file says of it."""
     found = catalog.service(service).components[0]
+    if engine(cloud, service) == SQLITE:
+        found = replace(found, workers=1)  # SQLite has one writer; a second process would only wait for it
     for settings in (cloud.spec.services[service].components.get(found.name), backend.components.get(found.name)):
         if settings:
             found = replace(found, workers=settings.workers or found.workers, threads=settings.threads or found.threads)
     return found
+
+
+def database(cloud: model.Cloud, service: str) -> model.Database | None:
+    """The database that a service uses: the one it names, else one called `main`, else none declared."""
+    name = cloud.spec.services[service].database.get("main", "main")
+    return cloud.spec.databases.get(name)
+
+
+def engine(cloud: model.Cloud, service: str) -> str:
+    """The engine of a service's database; SQLite where the file does not say."""
+    chosen = database(cloud, service)
+    return chosen.engine if chosen else SQLITE
 
 
 def units(cloud: model.Cloud) -> list[Unit]:
