@@ -10,9 +10,9 @@ from planeshift.engine.observe import observe
 from planeshift.engine.world import World
 from planeshift.plan.observed import Observed, ServerState, UnitState
 from planeshift.render import topology
-from planeshift.render.build import config_path, edge_unit
+from planeshift.render.build import edge_unit
 from planeshift.render.desired import File
-from planeshift.render.files import config_directory, operator_files, shared_digest
+from planeshift.render.files import operator_paths, shared_digest
 
 UNKNOWN = "unknown"
 
@@ -103,21 +103,6 @@ def _observed_config(site: Site, service: str, host: str) -> str:
     root = site.root / declared.path / service
     if not root.is_dir():
         return UNKNOWN
-    tree = {f"x/{p.relative_to(root)}": p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-    return digest_of_tree(spec.layout.main, config_directory(spec), operator_files(tree, "x"), spec)
-
-
-def digest_of_tree(main: str, directory: str, tree: dict[str, bytes], spec: object) -> str:
-    """The shared digest of operator's files that are not laid out here."""
-    laid = {}
-    for path, content in tree.items():
-        place = f"{main}.d/10-{path}" if path == main else path
-        place = f"{main}.d/20-{path.split('/', 1)[1]}" if path.startswith(f"{main}.d/") else place
-        laid[f"{directory}/{place}"] = File(content).digest(b"")
-    from planeshift.catalog.spec import ServiceSpec
-
-    assert isinstance(spec, ServiceSpec)  # noqa: S101
+    tree = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    laid = {path: File(content).digest(b"") for path, content in operator_paths(spec, tree).items()}
     return shared_digest(spec, laid) or "defaults"
-
-
-__all__ = ["Row", "config_path", "status"]

@@ -15,7 +15,7 @@ from planeshift.cli.root import file_option
 from planeshift.errors import Exit
 
 
-@click.command()
+@click.command(short_help="Print what points stock clients at this cloud.")
 @file_option
 def env(file: str | None) -> int:
     """Print what points stock clients at this cloud.
@@ -32,7 +32,7 @@ def env(file: str | None) -> int:
     return Exit.DONE
 
 
-@click.command()
+@click.command(short_help="Prove the cloud by real round trips.")
 @file_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: one service a line.")
 def verify(file: str | None, output: str) -> int:

@@ -23,7 +23,7 @@ _CONTRACT = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Show what `up` would do; change nothing.")
 @file_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the plan in a file, for `up --plan`.")
@@ -56,7 +56,7 @@ def plan(
     return Exit.CHANGES_PENDING if detailed_exitcode and found.operations else Exit.DONE
 
 
-@click.command()
+@click.command(short_help="Bring the cloud to its declared state.")
 @file_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: one event a line.")
@@ -89,7 +89,7 @@ def up(file: str | None, yes: bool, output: str, saved: str | None, contract: tu
     return Exit.DONE
 
 
-@click.command()
+@click.command(short_help="Stop everything of this cloud.")
 @file_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--purge", is_flag=True, help="Remove the data as well: databases, images, programs, logs.")

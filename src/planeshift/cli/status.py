@@ -16,7 +16,7 @@ from planeshift.cli.root import file_option
 from planeshift.errors import Exit
 
 
-@click.command()
+@click.command(short_help="Show health, weight, release and configuration.")
 @file_option
 @click.option(
     "-o",
@@ -54,7 +54,7 @@ def status(file: str | None, output: str) -> int:
     return Exit.DONE if all(row.well for row in rows) else Exit.FAILED
 
 
-@click.command()
+@click.command(short_help="Show the last log lines of a service.")
 @click.argument("service", default="", metavar="[SERVICE]")
 @file_option
 @click.option("-n", "--lines", default=20, show_default=True, help="How many lines of each.")

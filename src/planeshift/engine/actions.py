@@ -10,6 +10,7 @@ from planeshift.plan.operations import Kind, Operation
 from planeshift.ports import Host, Say
 from planeshift.render.build import edge_unit, environment_path
 from planeshift.render.desired import DesiredEdge, DesiredUnit, File
+from planeshift.render.server import wsgi_application
 
 Action = Callable[[World, Operation, Say], None]
 
@@ -127,11 +128,17 @@ def _run(world: World, unit: DesiredUnit, command: tuple[str, ...], extra: dict[
 # --- processes
 
 
+_TRY = ("python", "-c", "import sys; from gunicorn.util import import_app; import_app(sys.argv.pop())")
+
+
 def _start(world: World, operation: Operation, say: Say) -> None:
     _bring_up(world, operation, say, lambda unit: world.host_of(unit.unit.id).start(unit.unit.id, unit.programs))
 
 
 def _reload(world: World, operation: Operation, say: Say) -> None:
+    # gunicorn ends for good when its new workers cannot load the application: try that beside the running ones first.
+    unit = world.unit(operation.subject)
+    _run(world, unit, (*_TRY, wsgi_application(unit.unit.component)), {}, say)
     _bring_up(world, operation, say, lambda unit: world.host_of(unit.unit.id).reload(unit.unit.id, unit.programs))
 
 

@@ -35,19 +35,27 @@ def operator_files(tree: Tree, directory: str) -> dict[str, bytes]:
     return {path.removeprefix(prefix): content for path, content in tree.items() if path.startswith(prefix)}
 
 
+def operator_paths(spec: ServiceSpec, operator: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The operator's files by the path below a unit's directory at which the service finds them."""
+    root, main = config_directory(spec), spec.layout.main
+    result = {}
+    for path, content in operator.items():
+        if path == main:
+            result[f"{root}/{main}.d/10-{path}"] = content
+        elif path.startswith(f"{main}.d/"):
+            result[f"{root}/{main}.d/20-{path.split('/', 1)[1]}"] = content
+        else:
+            result[f"{root}/{path}"] = content
+    return result
+
+
 def configuration(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], installed: str) -> dict[str, File]:
     """Every file that the service reads, by path below its unit's directory."""
     root, layout = config_directory(spec), spec.layout
     fragments = f"{root}/{layout.main}.d"
     result = {f"{root}/{layout.main}": File(ini(spec.defaults(site), f"Defaults of the catalog. {GENERATED}"))}
     result |= {f"{root}/{name}": File(link=f"{installed}/{path}") for name, path in layout.shipped.items()}
-    for path, content in operator.items():
-        if path == layout.main:
-            result[f"{fragments}/10-{path}"] = File(content)
-        elif path.startswith(f"{layout.main}.d/"):
-            result[f"{fragments}/20-{path.split('/', 1)[1]}"] = File(content)
-        else:
-            result[f"{root}/{path}"] = File(content)
+    result |= {path: File(content) for path, content in operator_paths(spec, operator).items()}
     result[f"{fragments}/50-backend.conf"] = File(ini(spec.backend(site), GENERATED))
     secrets = ini(common.merged(spec.secret_options(site), _given_options(site.secrets)), f"Secrets. {GENERATED}")
     result[f"{fragments}/90-secrets.conf"] = File(secrets, mode=0o600, secret=True)

@@ -5,7 +5,8 @@ Why gunicorn: docs/wsgi-server.md. Settings: https://docs.gunicorn.org/en/stable
 
 from __future__ import annotations
 
-from planeshift.render.desired import File, HostPaths, Program, Unit
+from planeshift.catalog.spec import Component
+from planeshift.render.desired import File, Program, Unit
 from planeshift.render.supervisor import MARKER
 
 WSGI_MODULE = "planeshift_wsgi"
@@ -18,11 +19,16 @@ def bind(unit: Unit, directory: str) -> str:
     return f"[{unit.address}]:{unit.port}" if ":" in unit.address else f"{unit.address}:{unit.port}"
 
 
+def wsgi_application(component: Component) -> str:
+    """module:callable of a component; one whose source the catalog gives is a module in its unit's directory."""
+    return f"{WSGI_MODULE}:application" if "\n" in component.wsgi else component.wsgi
+
+
 def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
     """The server's own files, by path below the unit's directory."""
     component = unit.component
     settings = {
-        "wsgi_app": f"{WSGI_MODULE}:application" if "\n" in component.wsgi else component.wsgi,
+        "wsgi_app": wsgi_application(component),
         "chdir": directory,
         "bind": bind(unit, directory),
         "workers": component.workers,
@@ -101,8 +107,3 @@ ProxyAddHeaders Off
 AllowEncodedSlashes NoDecode
 ProxyPass / unix:{directory}/wsgi.sock|http://localhost/ nocanon disablereuse=On
 """.encode()
-
-
-def paths(paths: HostPaths, unit_id: str) -> str:
-    """The directory of a unit on its host."""
-    return f"{paths.runtime}/{unit_id}"
