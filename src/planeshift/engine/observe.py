@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from planeshift.engine.world import World
 from planeshift.plan.observed import DatabaseState, EdgeState, Observed, UnitState
 from planeshift.render.build import edge_unit
+from planeshift.render.desired import Bind
 
 
 def observe(world: World) -> Observed:
@@ -20,11 +21,9 @@ def observe(world: World) -> Observed:
         identity = pool.submit(world.identity.state, desired.identity_url, password, desired.ca, entries)
         databases = {name: pool.submit(_database(world, name)) for name in desired.databases}
         edges = {e.name: pool.submit(world.edge.state, edge_unit(e.name, e.host)) for e in desired.edges.values()}
-        listeners = {
-            (b.address, b.port): pool.submit(world.hosts[e.host].listener, b)
-            for e in desired.edges.values()
-            for b in e.binds
-        }
+        binds = [(e.host, b) for e in desired.edges.values() for b in e.binds]
+        binds += [(u.unit.host, Bind(u.unit.address, u.unit.port)) for u in desired.units.values()]
+        listeners = {(b.address, b.port): pool.submit(world.hosts[host].listener, b) for host, b in binds}
         seen: dict[str, UnitState] = {}
         for found in units.values():
             seen |= found.result()

@@ -27,6 +27,13 @@ from planeshift.render.desired import (
 
 EDGE = "edge"
 SUPERVISION = "supervisord.conf"
+# Of which thing an operation's subject is the name, where it is not a unit's.
+_THINGS = {
+    Kind.START_EDGE: "edge ",
+    Kind.RELOAD_EDGE: "edge ",
+    Kind.SET_WEIGHTS: "edge ",
+    Kind.ENSURE_IDENTITY: "catalogue ",
+}
 
 
 def build(desired: Desired, observed: Observed, key: bytes = b"", *, contract: Iterable[str] = ()) -> Plan:
@@ -82,7 +89,7 @@ class _Builder:
 
     def with_drift(self, operation: Operation, wanted: dict[str, str]) -> Operation:
         """Mark what must be done although the cloud file has not changed since it was last carried out."""
-        thing = operation.subject
+        thing = _THINGS.get(operation.kind, "") + operation.subject
         before = self.observed.applied.get(thing)
         return replace(operation, drift=before is not None and before == wanted.get(thing))
 
@@ -90,9 +97,9 @@ class _Builder:
         """What each thing will be: the digest by which drift is told from change."""
         result = {unit_id: unit.digest(self.key) for unit_id, unit in self.desired.units.items()}
         for name, edge in self.desired.edges.items():
-            result[name] = self._edge_digest(edge)
+            result[f"edge {name}"] = self._edge_digest(edge)
         for name, entries in self.desired.identity.items():
-            result[name] = f"{sorted(entries.endpoints.items())} {entries.user} {entries.roles}"
+            result[f"catalogue {name}"] = f"{sorted(entries.endpoints.items())} {entries.user} {entries.roles}"
         return result
 
     def _edge_digest(self, edge: DesiredEdge) -> str:

@@ -59,7 +59,8 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
 def programs(unit: Unit, directory: str, environment: dict[str, str], installed: str, log: str) -> list[Program]:
     """What the supervisor runs for a unit."""
     component = unit.component
-    marked = environment | {MARKER: f"{directory}#{component.name}"}
+    # Without SPT_NOENV a process title is written over the environment, and our marker with it.
+    marked = environment | {MARKER: f"{directory}#{component.name}", "SPT_NOENV": "1"}
     result = [
         Program(
             name=component.name,

@@ -200,7 +200,7 @@ class LocalHost:
 
     def wait_ready(self, url: str, unit: str, say: Say) -> None:
         began, told, failed = time.monotonic(), 0.0, set[int]()
-        while not _answers(url):
+        while not (_answers(url) and self._serves(unit, url)):
             waited = time.monotonic() - began
             states = self._supervisor(unit).programs() or {}
             failed |= {s.started for s in states.values() if s.failing}
@@ -212,6 +212,19 @@ class LocalHost:
                 told = waited
                 say(f"waiting for {url} since {waited:.0f} s; last log line: {(self.tail(unit, 1) or [''])[0]}")
             time.sleep(0.03)
+
+    def _serves(self, unit: str, url: str) -> bool:
+        """Whether it is really the unit that answers, and not what was left of an older one, or a stranger."""
+        parts = urllib.parse.urlsplit(url)
+        here = set(_listening(Bind(parts.hostname or "", parts.port or 80)))
+        if not here:
+            return True  # the edge's address may be a name, or on another machine
+        place = f"{self.runtime}/{unit}"
+        return any(
+            here & set(_sockets(processes.PROC / str(p.pid)))
+            for p in processes.marked(str(self.runtime))
+            if p.place == place or "/edge/" in p.place
+        )
 
     def tail(self, unit: str, lines: int) -> list[str]:
         logs = sorted((self.state / "logs" / unit).glob("*.log"), key=lambda p: (p.name == "supervisord.log", p.name))

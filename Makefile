@@ -1,0 +1,55 @@
+# What a person types. Every target makes what it needs first; nothing is installed outside .venv but OS packages.
+SHELL := /bin/bash
+CLOUD ?= examples/first-cloud/cloud.yaml
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+
+.PHONY: help setup up down verify test check soak refresh golden bench clean
+
+help:            ## show these targets
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
+
+setup: $(STAMP)  ## make .venv and see that the OS packages are there
+	@scripts/os-packages haproxy
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "error: $(PYTHON) cannot make a virtual environment; hint: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable . --group dev
+	@touch $@
+
+up: setup        ## bring up the first cloud, and prove it
+	@$(BIN)/planeshift up --yes -f $(CLOUD)
+	@$(BIN)/planeshift verify -f $(CLOUD)
+
+verify: setup    ## prove it by real round trips
+	@$(BIN)/planeshift verify -f $(CLOUD)
+
+down: setup      ## stop it; its data stays
+	@$(BIN)/planeshift down --yes -f $(CLOUD)
+
+check: $(STAMP)  ## types, style and layers
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+
+test: setup check  ## everything but the clusters: unit, golden, contract, then the real services
+	@$(BIN)/pytest -n 2 --dist loadgroup tests
+
+soak: setup      ## the full kill matrix on real services; takes hours
+	@PLANESHIFT_SOAK=1 $(BIN)/pytest -x tests/local -k soak
+
+refresh: $(STAMP)  ## lock each service's releases anew: requirements, options, schema heads
+	@$(BIN)/python scripts/refresh.py
+
+golden: $(STAMP)  ## rewrite the golden files; review them with git diff
+	@PLANESHIFT_GOLDEN=write $(BIN)/pytest -q tests/golden
+
+bench: setup     ## measure what benchmarks/README.md records
+	@$(BIN)/python benchmarks/run.py
+
+clean:           ## remove the environment
+	rm -rf $(VENV)
