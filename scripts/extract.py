@@ -228,12 +228,32 @@ def config_source_template() -> Section:
 
 
 def schema_heads(rules: dict[str, Any], site: Path) -> list[str]:
+    """What the database's version table holds after a full migration: alembic's heads, without those that another head
+    depends on (Glance's contract branch depends on its expand branch, and takes its place in the table)."""
     from alembic.script import ScriptDirectory
 
     home = site / rules["alembic"]
     patterns = rules.get("alembic-versions", ["versions"])
     places = [str(p) for pattern in patterns for p in sorted(home.glob(pattern)) if p.is_dir()]
-    return sorted(ScriptDirectory(str(home), version_locations=places).get_heads())
+    script = ScriptDirectory(str(home), version_locations=places)
+    heads = script.get_heads()
+    return sorted(set(heads) - {below for head in heads for below in revisions_below(script, head)})
+
+
+def revisions_below(script: Any, name: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for revision in script.get_revisions(waiting.pop()):
+            below = {*as_tuple(revision.down_revision), *as_tuple(revision.dependencies)}
+            below = {found.revision for other in below for found in script.get_revisions(other)}
+            waiting += below - seen
+            seen |= below
+    return seen
+
+
+def as_tuple(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def registry(rules: dict[str, Any], package: str) -> dict[str, Any]:

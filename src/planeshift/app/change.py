@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from planeshift.app.site import Site, runtime
 from planeshift.drivers.files import failing
@@ -22,7 +23,10 @@ Agree = Callable[[Plan], bool]
 def plan(world: World, *, from_nothing: bool = False, contract: Iterable[str] = ()) -> Plan:
     """What `up` would do now; `from_nothing` asks no driver, and plans against an empty world."""
     if from_nothing:
-        return build(world.render({}), NOTHING, contract=contract)
+        desired = world.render({})
+        # What only the operator can give is taken as given: no secret file is looked at.
+        given = {n: frozenset(s.name for s in f.secrets if s.kind == "given") for n, f in desired.secrets.items()}
+        return build(desired, replace(NOTHING, secrets=given), contract=contract)
     observed = observe(world)
     return build(world.desired, observed, world.control.key(), contract=contract)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from urllib.parse import quote
 
 from planeshift import catalog
@@ -110,8 +111,9 @@ class _Builder:
         installed, log = environment_path(paths, unit.environment), logs_path(paths, unit.id)
         config = f"{directory}/{files.config_directory(spec)}"
         site = self._site(spec, unit, config, data, paths)
-        operator = files.operator_files(self.tree, config_path(self.cloud, unit.service))
-        self.overridden += files.overrides(spec, site, operator)
+        declared = config_path(self.cloud, unit.service)
+        operator = files.operator_files(self.tree, declared)
+        self.overridden += files.overrides(spec, site, operator, declared)
         laid = files.configuration(spec, site, operator, installed) | server.files(unit, directory, config)
         fill = {"{config}": config, "{data}": data, "{environment}": installed}
         environment = {name: _fill(value, fill) for name, value in spec.layout.environment.items()}
@@ -252,9 +254,18 @@ class _Builder:
 
     # --- secret files
 
+    def _shared_with_others(self, service: str) -> bool:
+        """Whether hosts of somebody else run the service as well."""
+        known = topology.hosts(self.cloud)
+        backends = self.cloud.spec.services[service].backends.values()
+        return any(known[host].via == "external" for backend in backends for host in backend.hosts)
+
     def secret_files(self) -> Iterator[SecretFile]:
         for name, spec in topology.ours(self.cloud).items():
             secrets = list(spec.secrets)
+            if self._shared_with_others(name):
+                # What others use already cannot be made anew: tokens, users and stored data hang on it.
+                secrets = [replace(secret, kind="given") for secret in secrets]
             if topology.engine(self.cloud, name) != topology.SQLITE:
                 secrets.append(Secret("database_password", "given", f"of the database user of {name}"))
             yield SecretFile(name, secret_path(self.cloud, name), tuple(secrets))

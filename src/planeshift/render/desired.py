@@ -86,6 +86,7 @@ class Program:
     environment: Mapping[str, str]
     log: str
     reload_signal: str
+    workers: int = 0  # of gunicorn, whose workers can be replaced one by one; 0 for other programs
     stop_signal: str = "TERM"
     stop_seconds: int = 30
 

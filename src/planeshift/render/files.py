@@ -63,7 +63,7 @@ def configuration(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], 
     return result
 
 
-def overrides(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes]) -> Iterator[Override]:
+def overrides(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], declared: str) -> Iterator[Override]:
     """The operator's options that a generated fragment goes before."""
     generated = common.merged(spec.backend(site), spec.secret_options(site))
     for path, content in operator.items():
@@ -71,7 +71,7 @@ def overrides(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes]) -> I
             continue
         for entry in inifile.parse(content.decode("utf-8", "replace"), path).entries:
             if entry.key in generated.get(entry.section, {}):
-                yield Override(spec.name, entry.section, entry.key, f"{path}:{entry.line}")
+                yield Override(spec.name, entry.section, entry.key, f"{declared}/{path}:{entry.line}")
 
 
 def shared_digest(spec: ServiceSpec, digests: Mapping[str, str]) -> str:

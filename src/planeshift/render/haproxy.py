@@ -36,6 +36,7 @@ global
 
 
 def _defaults() -> str:
+    # `http-buffer-request` waits for a request's first 16 kB, so that slow clients do not hold a service's threads.
     # A connection of its own for each request to a server: no request is sent on a connection that a worker is about
     # to close, so reloads lose nothing. `retry-on conn-failure` repeats only what no server has seen.
     return """\
@@ -44,6 +45,8 @@ defaults
     log global
     option dontlognull
     option http-server-close
+    option http-buffer-request
+    option http-restrict-req-hdr-names delete
     option redispatch
     retries 3
     retry-on conn-failure

@@ -9,6 +9,28 @@ from planeshift.catalog.spec import Component
 from planeshift.render.desired import File, Program, Unit
 from planeshift.render.supervisor import MARKER
 
+SERVER = "gunicorn.conf.py"
+# What a driver needs to know of a running server: the settings that it has read, and which workers are ready.
+READ, WORKER = ".server", ".worker-"
+_HOOKS = f"""
+
+def when_ready(server):
+    import hashlib, pathlib
+    pathlib.Path(chdir, {READ!r}).write_text(hashlib.sha256(pathlib.Path(chdir, {SERVER!r}).read_bytes()).hexdigest())
+
+
+on_reload = when_ready
+
+
+def post_worker_init(worker):
+    import pathlib
+    pathlib.Path(chdir, {WORKER!r} + str(worker.pid)).touch()
+
+
+def child_exit(server, worker):
+    import pathlib
+    pathlib.Path(chdir, {WORKER!r} + str(worker.pid)).unlink(missing_ok=True)
+"""
 WSGI_MODULE = "planeshift_wsgi"
 
 
@@ -34,7 +56,7 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
         "workers": component.workers,
         "worker_class": "gthread",
         "threads": component.threads,
-        "timeout": 0 if component.drain > 300 else 300,  # long transfers are not hangs
+        "timeout": component.drain + 60,  # a worker that drains gives no sign of life
         "graceful_timeout": component.drain,
         "keepalive": 75,
         "worker_tmp_dir": directory,
@@ -47,7 +69,7 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
         "errorlog": "-",
     }
     lines = [f"{name} = {value!r}" for name, value in settings.items()]
-    result = {"gunicorn.conf.py": File(("\n".join(lines) + "\n").encode())}
+    result = {SERVER: File(("\n".join(lines) + "\n" + _HOOKS).encode())}
     if "\n" in component.wsgi:
         source = component.wsgi.replace("{config}", config)
         result[f"{WSGI_MODULE}.py"] = File(source.encode())
@@ -69,6 +91,7 @@ def programs(unit: Unit, directory: str, environment: dict[str, str], installed:
             environment=marked,
             log=f"{log}/{component.name}.log",
             reload_signal="HUP",
+            workers=component.workers,
             stop_seconds=component.drain + 10,
         )
     ]

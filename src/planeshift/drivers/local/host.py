@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import signal
 import socket
 import ssl
 import stat
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from planeshift.drivers import files
-from planeshift.drivers.local import install, processes
+from planeshift.drivers.local import gunicorn, install, processes
 from planeshift.drivers.local.command import run
 from planeshift.drivers.local.supervisor import Supervisor
 from planeshift.errors import PlaneshiftError, Problem, control_free
@@ -170,7 +169,10 @@ class LocalHost:
         states = supervisor.programs() or {}
         for program in programs:
             if program.name in states and states[program.name].running:
-                supervisor.signal(program.name, program.reload_signal)
+                if program.workers and gunicorn.settings_read(self.runtime / unit):
+                    gunicorn.replace_workers(supervisor, program)
+                else:
+                    supervisor.signal(program.name, program.reload_signal)
         supervisor.start()
 
     def restart(self, unit: str, programs: Sequence[Program]) -> None:
@@ -320,6 +322,3 @@ def _sockets(process: Path) -> Iterator[str]:
                 yield target[8:-1]
     except OSError:
         return
-
-
-__all__ = ["LocalHost", "signal"]

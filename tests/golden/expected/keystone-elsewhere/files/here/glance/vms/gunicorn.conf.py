@@ -1,0 +1,35 @@
+wsgi_app = 'glance.wsgi.api:application'
+chdir = '/run/planeshift/example/here/glance/vms'
+bind = '127.0.0.1:19292'
+workers = 1
+worker_class = 'gthread'
+threads = 8
+timeout = 660
+graceful_timeout = 600
+keepalive = 75
+worker_tmp_dir = '/run/planeshift/example/here/glance/vms'
+control_socket_disable = True
+forwarded_allow_ips = '*'
+proc_name = 'here/glance/vms'
+limit_request_line = 8190
+limit_request_field_size = 16380
+accesslog = None
+errorlog = '-'
+
+
+def when_ready(server):
+    import hashlib, pathlib
+    pathlib.Path(chdir, '.server').write_text(hashlib.sha256(pathlib.Path(chdir, 'gunicorn.conf.py').read_bytes()).hexdigest())
+
+
+on_reload = when_ready
+
+
+def post_worker_init(worker):
+    import pathlib
+    pathlib.Path(chdir, '.worker-' + str(worker.pid)).touch()
+
+
+def child_exit(server, worker):
+    import pathlib
+    pathlib.Path(chdir, '.worker-' + str(worker.pid)).unlink(missing_ok=True)
