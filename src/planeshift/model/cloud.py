@@ -39,7 +39,7 @@ _AS_IS = {"apiVersion"}
 class Noun(BaseModel):
     """Base of all: unknown keys are errors, values are never coerced from another type, objects do not change."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=_dashed)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=_dashed, defer_build=True)
 
 
 class Tls(Noun):
