@@ -1,3 +1,27 @@
-"""Planeshift: one file declares an OpenStack control plane; this package plans it, runs it and moves it."""
+"""Planeshift: one file declares an OpenStack control plane; this package plans it, runs it and moves it.
+
+cloud = planeshift.load("cloud.yaml")
+print(cloud.plan().operations)
+cloud.apply()
+print(cloud.status())
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planeshift.app.api import Cloud
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path: str | None = None) -> Cloud:
+    """Read and check a cloud file; None finds `cloud.yaml` here or above.
+
+    Raises `planeshift.errors.PlaneshiftError` with every problem found.
+    """
+    from planeshift.app.api import Cloud
+
+    return Cloud.load(path)

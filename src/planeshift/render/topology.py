@@ -106,9 +106,11 @@ def identity_url(cloud: model.Cloud) -> str:
 def environment(cloud: model.Cloud, service: str, release_: str) -> Environment:
     """The environment that a service's backends of one release run from; its id follows from all that is in it."""
     spec = catalog.service(service)
-    extras = cloud.spec.services[service].extras
+    declared = cloud.spec.services[service]
+    extras = declared.extras
+    dist = [*extras.dist, *(["apache2-bin"] if declared.server == "httpd" else [])]
     lock = catalog.data(service, release_, "lock.txt")
-    material = "\n".join([lock, *sorted(extras.pip), "", *sorted(extras.dist)])
+    material = "\n".join([lock, *sorted(extras.pip), "", *sorted(dist)])
     return Environment(
         id=f"{spec.name}-{release_}-{hashlib.sha256(material.encode()).hexdigest()[:10]}",
         service=service,
@@ -116,7 +118,7 @@ def environment(cloud: model.Cloud, service: str, release_: str) -> Environment:
         version=str(catalog.facts(service, release_)["version"]),
         requirements=lock,
         pip=tuple(extras.pip),
-        dist=tuple(extras.dist),
+        dist=tuple(dist),
         system_packages=bool(extras.dist),
     )
 
