@@ -96,15 +96,29 @@ def application(env, start_response):
     return [out]
 '''
 
-# Who has loaded the application: what a rolling reload waits for.
-BOOTED = '''
+# Keystone parses the command line of whatever runs it (oslo.config), so a worker forgets gunicorn's; and each says when
+# it has loaded the application, which is what a rolling reload waits for.
+BOOTED = """
+import sys
+
+def post_fork(server, worker):
+    del sys.argv[1:]
+
 def post_worker_init(worker):
     with open({!r}, "a") as booted:
         booted.write("up\\n")
-'''
+"""
 
-WAITRESS = "import sys, waitress, importlib; m, a = sys.argv[1].split(':'); " \
+# The same for granian and waitress, which have no such hook.
+TRIMMED = (
+    "import os, sys, importlib\ndel sys.argv[1:]\nm, a = os.environ['TARGET'].split(':')\n"
+    "application = getattr(importlib.import_module(m), a)\n"
+)
+
+WAITRESS = (
+    "import sys, waitress, importlib; m, a = sys.argv[1].split(':'); "
     f"waitress.serve(getattr(importlib.import_module(m), a), listen=sys.argv[2], threads={THREADS})"
+)
 
 
 # ---------------------------------------------------------------------------------------------- the candidates
@@ -117,12 +131,42 @@ def uwsgi(*how: str) -> Callable[[Path, str, list[str], Path], list[list[str]]]:
         # Without --binary-path (the python, since the arguments name the script) a reload of pyuwsgi in a virtual
         # environment ends it (unbit/uwsgi#2478); without --listen
         # 100 connections may wait, without --socket-timeout a client may be silent for 4 s.
-        return [[str(bin_dir / "uwsgi"), *[a.format(addresses[0]) for a in how], "--module", app, "--master",
-                 "--binary-path", str(bin_dir / "python"), "--listen", "1024", "--socket-timeout", "60",
-                 "--http-timeout", "60", "--master-fifo", str(home / "fifo"),
-                 "--processes", "2", "--threads", str(THREADS), "--enable-threads", "--lazy-apps", "--need-app",
-                 "--thunder-lock", "--die-on-term", "--worker-reload-mercy", "60", "--buffer-size", "65535",
-                 "--hook-master-start", "unix_signal:15 gracefully_kill_them_all", "--disable-logging", "--no-orphans"]]
+        return [
+            [
+                str(bin_dir / "uwsgi"),
+                *[a.format(addresses[0]) for a in how],
+                "--module",
+                app,
+                "--master",
+                "--binary-path",
+                str(bin_dir / "python"),
+                "--listen",
+                "1024",
+                "--socket-timeout",
+                "60",
+                "--http-timeout",
+                "60",
+                "--master-fifo",
+                str(home / "fifo"),
+                "--processes",
+                "2",
+                "--threads",
+                str(THREADS),
+                "--enable-threads",
+                "--lazy-apps",
+                "--need-app",
+                "--thunder-lock",
+                "--die-on-term",
+                "--worker-reload-mercy",
+                "60",
+                "--buffer-size",
+                "65535",
+                "--hook-master-start",
+                "unix_signal:15 gracefully_kill_them_all",
+                "--disable-logging",
+                "--no-orphans",
+            ]
+        ]
 
     return command
 
@@ -130,19 +174,60 @@ def uwsgi(*how: str) -> Callable[[Path, str, list[str], Path], list[list[str]]]:
 def gunicorn(*how: str) -> Callable[[Path, str, list[str], Path], list[list[str]]]:
     def command(bin_dir: Path, app: str, addresses: list[str], home: Path) -> list[list[str]]:
         (home / "gunicorn.conf.py").write_text(BOOTED.format(str(home / "booted")))
-        return [[str(bin_dir / "gunicorn"), "--bind", addresses[0], "--workers", "2", *how, "--graceful-timeout", "60",
-                 "--config", str(home / "gunicorn.conf.py"), "--keep-alive", "75", "--timeout", "60",
-                 "--no-control-socket", "--worker-tmp-dir", "/dev/shm", "--limit-request-line", "8190",  # noqa: S108
-                 "--limit-request-field_size", "16380", app]]
+        return [
+            [
+                str(bin_dir / "gunicorn"),
+                "--bind",
+                addresses[0],
+                "--workers",
+                "2",
+                *how,
+                "--graceful-timeout",
+                "60",
+                "--config",
+                str(home / "gunicorn.conf.py"),
+                "--keep-alive",
+                "75",
+                "--timeout",
+                "60",
+                "--no-control-socket",
+                "--worker-tmp-dir",
+                "/dev/shm",
+                "--limit-request-line",
+                "8190",
+                "--limit-request-field_size",
+                "16380",
+                app,
+            ]
+        ]
 
     return command
 
 
 def granian(bin_dir: Path, app: str, addresses: list[str], home: Path) -> list[list[str]]:
     host, port = addresses[0].rsplit(":", 1)
-    return [[str(bin_dir / "granian"), "--interface", "wsgi", "--host", host, "--port", port, "--workers", "2",
-             "--blocking-threads", str(THREADS), "--respawn-failed-workers", "--workers-kill-timeout", "60", "--no-ws",
-             "--http", "1", app]]
+    return [
+        [
+            str(bin_dir / "granian"),
+            "--interface",
+            "wsgi",
+            "--host",
+            host,
+            "--port",
+            port,
+            "--workers",
+            "2",
+            "--blocking-threads",
+            str(THREADS),
+            "--respawn-failed-workers",
+            "--workers-kill-timeout",
+            "60",
+            "--no-ws",
+            "--http",
+            "1",
+            app,
+        ]
+    ]
 
 
 def waitress(bin_dir: Path, app: str, addresses: list[str], home: Path) -> list[list[str]]:
@@ -225,33 +310,51 @@ class Stack:
         self.servers = servers
         addresses = [f"{HOST}:{p}" for p in servers]
         self.commands = CANDIDATES[self.name](self.bin_dir, self.app, addresses, self.home)
-        self.environ = {**os.environ, "PYTHONPATH": str(self.home.parent), "HOME": str(self.home),
-                        "TMPDIR": str(self.home / "tmp"), **self.env}
+        self.environ = {
+            **os.environ,
+            "PYTHONPATH": str(self.home.parent),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),
+            **self.env,
+        }
 
     def spawn(self, index: int) -> subprocess.Popen[bytes]:
         log = (self.home / f"server{index}.log").open("ab")
-        return subprocess.Popen(self.commands[index], cwd=self.home, env=self.environ, stdout=log, stderr=log,
-                                stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(
+            self.commands[index],
+            cwd=self.home,
+            env=self.environ,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def start(self) -> float:
         """Start both; the seconds to the server's first answer."""
         lines = "\n".join(f"  server s{i} {HOST}:{self.servers[i]}" for i in range(len(self.commands)))
-        listen = "".join(f"listen {n}\n  bind {HOST}:{port}\n  option {o}\n{lines}\n" for n, port, o in (
-            ("close", self.close, "http-server-close"), ("keep", self.keep, "http-keep-alive"),
-            ("buffer", self.buffer, "http-buffer-request")))
+        listen = "".join(
+            f"listen {n}\n  bind {HOST}:{port}\n  option {o}\n{lines}\n"
+            for n, port, o in (
+                ("close", self.close, "http-server-close"),
+                ("keep", self.keep, "http-keep-alive"),
+                ("buffer", self.buffer, "http-buffer-request"),
+            )
+        )
         (self.home / "haproxy.cfg").write_text(
             f"global\n  maxconn 400\n  stats socket {self.home}/ha.sock\n  log stdout format raw local0\n"
             "defaults\n  mode http\n  log global\n  option httplog\n  option dontlog-normal\n  option redispatch\n"
-            "  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout http-keep-alive 15s\n"
-            + listen)
+            "  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout http-keep-alive 15s\n" + listen
+        )
         begin = time.monotonic()
         self.procs = [self.spawn(i) for i in range(len(self.commands))]
-        for port in self.servers[:len(self.commands)]:
+        for port in self.servers[: len(self.commands)]:
             self.wait(port, begin)
         took = time.monotonic() - begin
         log = (self.home / "haproxy.log").open("ab")
-        self.haproxy = subprocess.Popen(["haproxy", "-db", "-f", "haproxy.cfg"], cwd=self.home, stdout=log, stderr=log,
-                                        stdin=subprocess.DEVNULL)
+        self.haproxy = subprocess.Popen(
+            ["haproxy", "-db", "-f", "haproxy.cfg"], cwd=self.home, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
         self.wait(self.keep, time.monotonic())
         return took
 
@@ -274,23 +377,29 @@ class Stack:
     def everyone(self) -> list[int]:
         return [q for p in self.procs for q in family(p.pid)]
 
+    def booted(self) -> int:
+        """How many workers have loaded the application since the start: gunicorn's say it in a file, uWSGI's in the log."""
+        if self.name.startswith("gunicorn"):
+            return (self.home / "booted").read_text().count("up")
+        return (self.home / "server0.log").read_text(errors="replace").count(") ready in ")
+
+    def settle(self, want: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.booted() < want and time.monotonic() < deadline and self.procs[0].poll() is None:
+            time.sleep(0.05)
+
     def reload(self, index: int, rolling: bool = False) -> None:
         """SIGHUP; or, rolling, new workers first: uWSGI's chain reload, gunicorn's TTIN and then TTOU (oldest go)."""
         if rolling and self.name.startswith("uwsgi"):
             (self.home / "fifo").write_text("c")
             return None
         if rolling and self.name.startswith("gunicorn"):
-            booted = self.home / "booted"
-            want = len(booted.read_text()) + 2 * len("up\n")
-            for _ in range(2):
-                self.procs[0].send_signal(signal.SIGTTIN)
-                time.sleep(0.1)
-            deadline = time.monotonic() + 30
-            while len(booted.read_text()) < want and time.monotonic() < deadline and self.procs[0].poll() is None:
-                time.sleep(0.02)
-            for _ in range(2):
-                self.procs[0].send_signal(signal.SIGTTOU)
-                time.sleep(0.1)
+            before = self.booted()
+            for sent in (signal.SIGTTIN, signal.SIGTTOU):
+                for _ in range(2):
+                    self.procs[0].send_signal(sent)
+                    time.sleep(0.1)
+                self.settle(before + 2)
             return None
         if self.name != "waitress":
             return self.procs[0].send_signal(signal.SIGHUP)
@@ -326,8 +435,14 @@ class Stack:
 # ---------------------------------------------------------------------------------------------- clients
 
 
-def once(port: int, method: str, path: str, body: bytes | None = None, timeout: float = 30,
-         headers: dict[str, str] | None = None) -> tuple[int, bytes, http.client.HTTPResponse]:
+def once(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    timeout: float = 30,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, bytes, http.client.HTTPResponse]:
     conn = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
         conn.request(method, path, body, headers or {})
@@ -340,8 +455,17 @@ def once(port: int, method: str, path: str, body: bytes | None = None, timeout: 
 class Client(threading.Thread):
     """A keep-alive client: sends until told to stop, or `count` times, and counts what comes back."""
 
-    def __init__(self, port: int, method: str, path: str, body: bytes | None = None, count: int = 10**9,
-                 pause: float = 0.0, headers: dict[str, str] | None = None, good: int = 200) -> None:
+    def __init__(
+        self,
+        port: int,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        count: int = 10**9,
+        pause: float = 0.0,
+        headers: dict[str, str] | None = None,
+        good: int = 200,
+    ) -> None:
         super().__init__(daemon=True)
         self.port, self.method, self.path, self.body, self.count = port, method, path, body, count
         self.pause, self.headers, self.good = pause, headers or {}, good
@@ -383,8 +507,16 @@ def lost(seen: Counter[str]) -> str:
     return f"{sum(bad.values())} of {sum(seen.values())}{said}"
 
 
-def send(port: int, path: str, size: int, chunked: bool, pause: float = 0.0, expect: bool = False,
-         method: str = "PUT", headers: str = "") -> tuple[str, bytes, str]:
+def send(
+    port: int,
+    path: str,
+    size: int,
+    chunked: bool,
+    pause: float = 0.0,
+    expect: bool = False,
+    method: str = "PUT",
+    headers: str = "",
+) -> tuple[str, bytes, str]:
     """Upload as a plain client does: send all of it, then read. On a send error, look whether an answer came."""
     block = os.urandom(65536)
     digest = hashlib.sha256()
@@ -404,7 +536,7 @@ def send(port: int, path: str, size: int, chunked: bool, pause: float = 0.0, exp
                 return note[9:12], b"", ""
         try:
             for start in range(0, size, len(block)):
-                data = block[:min(len(block), size - start)]
+                data = block[: min(len(block), size - start)]
                 digest.update(data)
                 sock.sendall(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
                 if pause:
@@ -472,7 +604,10 @@ def part_a(stack: Stack) -> Figures:
     body = json.dumps({"auth": {"identity": {"methods": ["password"]}, "pad": "x" * 900}}).encode()
     with stack.running():
         for label, port in (("server-close", stack.close), ("keep-alive", stack.keep)):
-            for what, path, good, count in (("POST read", "/echo", 200, 1000), ("POST unread 1 KB", "/noread", 401, 250)):
+            for what, path, good, count in (
+                ("POST read", "/echo", 200, 1000),
+                ("POST unread 1 KB", "/noread", 401, 250),
+            ):
                 clients = [Client(port, "POST", path, body, count, good=good) for _ in range(2)]
                 for client in clients:
                     client.start()
@@ -534,7 +669,10 @@ def part_d(stack: Stack) -> Figures:
     """By SIGHUP, and where there is a rolling way, that too."""
     out = reloads(stack, rolling=False)
     if stack.name.startswith(("uwsgi", "gunicorn")):
-        out |= reloads(replace(stack, home=stack.home.with_name(stack.home.name + "-rolling"), procs=[], haproxy=None), rolling=True)
+        out |= reloads(
+            replace(stack, home=stack.home.with_name(stack.home.name + "-rolling"), procs=[], haproxy=None),
+            rolling=True,
+        )
     return out
 
 
@@ -544,7 +682,7 @@ def reloads(stack: Stack, rolling: bool, rounds: int = 10) -> Figures:
     how = "rolling" if rolling else "SIGHUP"
     with stack.running():
         for label, port in (("server-close", stack.close), ("keep-alive", stack.keep)):
-            clients = [Client(port, "GET", "/", pause=0.01), Client(port, "POST", "/echo", b"x" * 900, pause=0.01)]
+            clients = [Client(port, "GET", "/", pause=0.02), Client(port, "POST", "/echo", b"x" * 900, pause=0.02)]
             prober = Prober(stack.servers[0])
             for thread in (*clients, prober):
                 thread.start()
@@ -575,7 +713,10 @@ def part_e(stack: Stack) -> Figures:
     """kill -9 of one worker, SIGTERM with work in flight, kill -9 of the master."""
     out: Figures = {}
     with stack.running():
-        clients = [Client(stack.close, "GET", "/", pause=0.005), Client(stack.close, "POST", "/echo", b"x" * 900, pause=0.005)]
+        clients = [
+            Client(stack.close, "GET", "/", pause=0.005),
+            Client(stack.close, "POST", "/echo", b"x" * 900, pause=0.005),
+        ]
         for client in clients:
             client.start()
         time.sleep(1)
@@ -629,10 +770,14 @@ def part_e(stack: Stack) -> Figures:
 def wrk(port: int, path: str, seconds: int) -> str:
     if not shutil.which("wrk"):
         return "no wrk"
-    ran = subprocess.run(["wrk", "-t1", "-c4", f"-d{seconds}s", "--latency", f"http://{HOST}:{port}{path}"],
-                         capture_output=True, text=True, timeout=seconds + 30)
+    ran = subprocess.run(
+        ["wrk", "-t1", "-c4", f"-d{seconds}s", "--latency", f"http://{HOST}:{port}{path}"],
+        capture_output=True,
+        text=True,
+        timeout=seconds + 30,
+    )
     rate = re.search(r"Requests/sec:\s+([\d.]+)", ran.stdout)
-    half, most = (re.search(rf"{p}%\s+(\S+)", ran.stdout) for p in ("50", "99"))
+    half, most = (re.search(rf"^\s+{p}%\s+(\S+)", ran.stdout, re.M) for p in ("50", "99"))
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", ran.stdout)
     if not (rate and half and most):
         return "wrk failed"
@@ -654,20 +799,28 @@ def part_h(stack: Stack) -> Figures:
     with stack.running():
         direct = stack.servers[0]
         inner = b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n"
-        both = (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-                % (5 + len(inner))) + inner
+        both = (
+            b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            % (5 + len(inner))
+        ) + inner
         for label, port in (("direct", direct), ("HAProxy", stack.keep)):
             out[f"h. Content-Length and chunked, {label}"] = statuses(raw(port, both, 1.5))
         two = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc"
         out["h. two Content-Lengths, direct"] = statuses(raw(direct, two, 1.5))
-        env = raw(stack.close, b"GET /env HTTP/1.1\r\nHost: a\r\nX_Under: spoof\r\nX-Dash: ok\r\nConnection: close\r\n\r\n")
+        env = raw(
+            stack.close, b"GET /env HTTP/1.1\r\nHost: a\r\nX_Under: spoof\r\nX-Dash: ok\r\nConnection: close\r\n\r\n"
+        )
         out["h. header with an underscore"] = "passed" if b"spoof" in env else "dropped"
         status, got, digest = send(stack.close, "/sink", 20 * MB, False, expect=True)
         out["h. 100-continue, PUT 20 MB"] = "right" if got.decode() == digest and got else status
         status, _, _ = send(stack.close, "/noread", 20 * MB, False, expect=True)
         out["h. 100-continue, refused unread"] = status
-        head = raw(stack.keep, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        none = raw(stack.keep, b"GET /204 HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        head = raw(
+            stack.keep, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        none = raw(
+            stack.keep, b"GET /204 HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
         out["h. HEAD, then GET"] = statuses(head) + ("" if head.count(b"ok") == 1 else " BODY")
         out["h. 204, then GET"] = statuses(none)
         for size in (4000, 8000, 14000):
@@ -705,12 +858,28 @@ def run(command: list[str], env: dict[str, str], cwd: Path) -> None:
 
 def copy_venv(uv: str, source: Path, target: Path) -> Path:
     """The same packages, plus all the candidates: from uv's cache, so in seconds. The given one stays untouched."""
-    frozen = subprocess.run([uv, "pip", "freeze", "-q", "-p", str(source / "bin/python")], check=True, capture_output=True,
-                            text=True).stdout
+    frozen = subprocess.run(
+        [uv, "pip", "freeze", "-q", "-p", str(source / "bin/python")], check=True, capture_output=True, text=True
+    ).stdout
     (target.parent / f"{target.name}.txt").write_text(frozen)
     subprocess.run([uv, "venv", "-q", "-p", str(source / "bin/python"), str(target)], check=True)
-    subprocess.run([uv, "pip", "install", "-q", "-p", str(target / "bin/python"), "-r", f"{target}.txt", "granian",
-                    "waitress", "pyuwsgi", "gunicorn"], check=True)
+    subprocess.run(
+        [
+            uv,
+            "pip",
+            "install",
+            "-q",
+            "-p",
+            str(target / "bin/python"),
+            "-r",
+            f"{target}.txt",
+            "granian",
+            "waitress",
+            "pyuwsgi",
+            "gunicorn",
+        ],
+        check=True,
+    )
     return target
 
 
@@ -719,14 +888,19 @@ def setup_keystone(venv: Path, home: Path) -> dict[str, str]:
     keys = "".join(f"[{s}]\nkey_repository = {home}/{s}\n" for s in ("fernet_tokens", "fernet_receipts", "credential"))
     (home / "keystone.conf").write_text(
         f"[DEFAULT]\nlog_file = {home}/keystone.log\n[database]\nconnection = sqlite:///{home}/k.db\n{keys}"
-        "[identity]\npassword_hash_rounds = 4\n")
+        "[identity]\npassword_hash_rounds = 4\n"
+    )
     env = {"OS_KEYSTONE_CONFIG_FILES": str(home / "keystone.conf"), "HOME": str(home)}
     manage = [str(venv / "bin/keystone-manage"), "--config-file", str(home / "keystone.conf")]
     for name in ("fernet_tokens", "fernet_receipts", "credential"):
         (home / name).mkdir(mode=0o700)
     user = ["--keystone-user", pwd.getpwuid(os.getuid()).pw_name, "--keystone-group", grp.getgrgid(os.getgid()).gr_name]
-    for step in (["db_sync"], ["fernet_setup", *user], ["credential_setup", *user],
-                 ["bootstrap", "--bootstrap-password", "bench", "--bootstrap-region-id", "R"]):
+    for step in (
+        ["db_sync"],
+        ["fernet_setup", *user],
+        ["credential_setup", *user],
+        ["bootstrap", "--bootstrap-password", "bench", "--bootstrap-region-id", "R"],
+    ):
         run([*manage, *step], env, home)
     return env
 
@@ -738,56 +912,101 @@ def setup_glance(venv: Path, home: Path) -> dict[str, str]:
         f"[DEFAULT]\nlog_file = {home}/glance.log\nenabled_import_methods = []\nworker_self_reference_url = http://a\n"
         f"[database]\nconnection = sqlite:///{home}/g.db\n[paste_deploy]\nflavor =\n"
         f"config_file = {home}/glance-api-paste.ini\n[oslo_policy]\npolicy_file = {home}/policy.yaml\n"
-        f"[glance_store]\nstores = file\ndefault_store = file\nfilesystem_store_datadir = {home}/images\n")
-    (home / "policy.yaml").write_text('"default": "@"\n' + "".join(
-        f'"{rule}": "@"\n' for rule in ("add_image", "get_image", "get_images", "modify_image", "upload_image",
-                                         "download_image", "delete_image", "publicize_image", "context_is_admin")))
+        f"[glance_store]\nstores = file\ndefault_store = file\nfilesystem_store_datadir = {home}/images\n"
+    )
+    (home / "policy.yaml").write_text(
+        '"default": "@"\n'
+        + "".join(
+            f'"{rule}": "@"\n'
+            for rule in (
+                "add_image",
+                "get_image",
+                "get_images",
+                "modify_image",
+                "upload_image",
+                "download_image",
+                "delete_image",
+                "publicize_image",
+                "context_is_admin",
+            )
+        )
+    )
     shutil.copy(venv / "etc/glance/glance-api-paste.ini", home)
-    run([str(venv / "bin/glance-manage"), "--config-file", str(home / "glance-api.conf"), "db_sync"], {"HOME": str(home)}, home)
+    run(
+        [str(venv / "bin/glance-manage"), "--config-file", str(home / "glance-api.conf"), "db_sync"],
+        {"HOME": str(home)},
+        home,
+    )
     return {"OS_GLANCE_CONFIG_DIR": str(home), "HOME": str(home)}
 
 
 def measure_keystone(stack: Stack) -> Figures:
-    auth = {"auth": {"identity": {"methods": ["password"], "password": {"user": {
-        "name": "admin", "domain": {"id": "default"}, "password": "bench"}}}, "scope": {"project": {
-            "name": "admin", "domain": {"id": "default"}}}}}
+    auth = {
+        "auth": {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": "admin", "domain": {"id": "default"}, "password": "bench"}},
+            },
+            "scope": {"project": {"name": "admin", "domain": {"id": "default"}}},
+        }
+    }
     out: Figures = {}
     with stack.running() as took:
         out["s. Keystone: first answer"] = f"{took:.1f} s"
         for label, port in (("server-close", stack.close), ("keep-alive", stack.keep)):
-            clients = [Client(port, "POST", "/v3/auth/tokens", json.dumps(auth).encode(), 25, good=201,
-                              headers={"Content-Type": "application/json"}) for _ in range(2)]
+            clients = [
+                Client(
+                    port,
+                    "POST",
+                    "/v3/auth/tokens",
+                    json.dumps(auth).encode(),
+                    25,
+                    good=201,
+                    headers={"Content-Type": "application/json"},
+                )
+                for _ in range(2)
+            ]
             for client in clients:
                 client.start()
             out[f"s. Keystone: 50 tokens, {label}: lost"] = lost(total(clients))
         out["s. Keystone: GET /v3, keep-alive: rate, p50, p99"] = wrk(stack.keep, "/v3", 3)
         pids = stack.everyone()
         out["s. Keystone: PSS of all, of the largest"] = f"{sum(map(pss, pids))} MB, {max(map(pss, pids))} MB"
-        for rolling in (False, True) if stack.name.startswith(("uwsgi", "gunicorn")) else (False,):
-            clients = [Client(stack.keep, "GET", "/v3", pause=0.02) for _ in range(2)]
-            for client in clients:
-                client.start()
-            for turn in range(3):
-                time.sleep(1)
-                stack.reload(turn, rolling)
-                time.sleep(5)
-            for client in clients:
-                client.halt.set()
-            how = "rolling" if rolling else "SIGHUP"
-            out[f"s. Keystone: 3 reloads by {how}: lost, longest wait"] = (
-                f"{lost(total(clients))}, {max(c.longest for c in clients):.1f} s")
         if stack.name != "waitress":
             conf = Path(stack.env["OS_KEYSTONE_CONFIG_FILES"])
             good = conf.read_text()
             conf.write_text("[DEFAULT]\ndebug = [broken\nthis is no configuration")
             stack.reload(0)
-            time.sleep(6)
+            time.sleep(25)  # loading Keystone takes 7 s of processor time
             try:
-                broken = "serves" if once(stack.close, "GET", "/v3", timeout=8)[0] == 200 else "DOWN"
+                broken = "serves" if once(stack.close, "GET", "/v3", timeout=10)[0] == 200 else "DOWN"
             except OSError:
                 broken = "DOWN"
             conf.write_text(good)
             out["s. Keystone: after a reload with a broken file"] = broken
+    knows = stack.name.startswith(("uwsgi", "gunicorn"))
+    for rolling in (False, True) if knows else (False,):
+        how = "rolling" if rolling else "SIGHUP"
+        fresh = replace(stack, home=stack.home.with_name(f"{stack.home.name}-{how}"), procs=[], haproxy=None)
+        with fresh.running():
+            if knows:
+                fresh.settle(2)
+            clients = [Client(fresh.keep, "GET", "/v3", pause=0.02) for _ in range(2)]
+            for client in clients:
+                client.start()
+            begin = time.monotonic()
+            for turn in range(2):
+                before = fresh.booted() if knows else 0
+                fresh.reload(turn, rolling)
+                if knows:
+                    fresh.settle(before + 2)
+                time.sleep(2 if knows else 12)
+            for client in clients:
+                client.halt.set()
+            out[f"s. Keystone: 2 reloads by {how}: lost, longest wait"] = (
+                f"{lost(total(clients))}, {max(c.longest for c in clients):.1f} s"
+            )
+            print(f"{stack.name} {how} {time.monotonic() - begin:.0f} s", file=sys.stderr)
     return out
 
 
@@ -795,16 +1014,22 @@ def measure_glance(stack: Stack) -> Figures:
     out: Figures = {}
     with stack.running():
         for framing, chunked in (("length", False), ("chunked", True)):
-            made = once(stack.close, "POST", "/v2/images", headers={"Content-Type": "application/json"},
-                        body=b'{"disk_format": "raw", "container_format": "bare", "name": "bench"}')
+            made = once(
+                stack.close,
+                "POST",
+                "/v2/images",
+                headers={"Content-Type": "application/json"},
+                body=b'{"disk_format": "raw", "container_format": "bare", "name": "bench"}',
+            )
             if made[0] != 201:
                 out[f"s. Glance: upload 200 MB, {framing}"] = f"create: {made[0]} {made[1][:80]!r}"
                 continue
             path = f"/v2/images/{json.loads(made[1])['id']}/file"
             with Watch(stack) as watch:
                 begin = time.monotonic()
-                status, _, sent = send(stack.close, path, 200 * MB, chunked,
-                                       headers="Content-Type: application/octet-stream\r\n")
+                status, _, sent = send(
+                    stack.close, path, 200 * MB, chunked, headers="Content-Type: application/octet-stream\r\n"
+                )
                 took = time.monotonic() - begin
             with Watch(stack) as down:
                 begin = time.monotonic()
@@ -824,9 +1049,11 @@ def measure_glance(stack: Stack) -> Figures:
 def machine(tools: list[str]) -> str:
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
     haproxy = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout.split()[2]
-    return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {int(memory[1]) // MB if memory else '?'} GiB, "
-            f"Linux {os.uname().release.split('-')[0]}, Python {sys.version.split()[0]}, HAProxy {haproxy}, "
-            + ", ".join(tools))
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {int(memory[1]) // MB if memory else '?'} GiB, "
+        f"Linux {os.uname().release.split('-')[0]}, Python {sys.version.split()[0]}, HAProxy {haproxy}, "
+        + ", ".join(tools)
+    )
 
 
 def table(figures: dict[str, Figures], names: list[str]) -> str:
@@ -873,31 +1100,62 @@ def main() -> int:
 
     try:
         subprocess.run([uv, "venv", "-q", "-p", sys.executable, str(root / "venv")], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "-p", str(root / "venv/bin/python"), "pyuwsgi", "gunicorn", "granian",
-                        "waitress"], check=True)
+        subprocess.run(
+            [
+                uv,
+                "pip",
+                "install",
+                "-q",
+                "-p",
+                str(root / "venv/bin/python"),
+                "pyuwsgi",
+                "gunicorn",
+                "granian",
+                "waitress",
+            ],
+            check=True,
+        )
         (root / "app.py").write_text(APP)
-        listed = subprocess.run([uv, "pip", "freeze", "-q", "-p", str(root / "venv/bin/python")], capture_output=True, text=True)
+        (root / "trimmed.py").write_text(TRIMMED)
+        listed = subprocess.run(
+            [uv, "pip", "freeze", "-q", "-p", str(root / "venv/bin/python")], capture_output=True, text=True
+        )
         tools = [t.replace("==", " ") for t in listed.stdout.split() if t.split("=")[0] != "click"]
         parts: dict[str, Callable[[Stack], Figures]] = {
-            "a": part_a, "b": part_b, "c": part_c, "e": part_e, "f": part_f, "h": part_h}
+            "a": part_a,
+            "b": part_b,
+            "c": part_c,
+            "e": part_e,
+            "f": part_f,
+            "h": part_h,
+        }
         for part, measure in parts.items():
             for name in names if part in options.parts else []:
                 attempt(part, name, measure, bin_dir=root / "venv/bin")
-        if "d" in options.parts:  # mostly waiting, so four at a time
-            with ThreadPoolExecutor(4) as pool:
+        if "d" in options.parts:  # mostly waiting, so all at a time
+            with ThreadPoolExecutor(8) as pool:
                 for name in names:
                     pool.submit(attempt, "d", name, part_d, bin_dir=root / "venv/bin")
         skipped = []
         for service, venv, setup, app, real in (
-                ("keystone", options.venv_keystone, setup_keystone, "keystone.wsgi.api:application", measure_keystone),
-                ("glance", options.venv_glance, setup_glance, "glance.wsgi.api:application", measure_glance)):
+            ("keystone", options.venv_keystone, setup_keystone, "keystone.wsgi.api:application", measure_keystone),
+            ("glance", options.venv_glance, setup_glance, "glance.wsgi.api:application", measure_glance),
+        ):
             if "s" not in options.parts or venv is None:
                 skipped.append(f"{service}: " + ("no --venv-" + service if venv is None else "not asked for"))
                 continue
             copy = copy_venv(uv, venv, root / f"venv-{service}")
             env = setup(copy, root / service)
             for name in names:
-                attempt(f"s-{service}", name, real, bin_dir=copy / "bin", app=app, env=env)
+                own = name.startswith(("uwsgi", "gunicorn"))
+                attempt(
+                    f"s-{service}",
+                    name,
+                    real,
+                    bin_dir=copy / "bin",
+                    app=app if own else "trimmed:application",
+                    env={**env, "TARGET": app},
+                )
     finally:
         if options.keep:
             print("kept:", root, file=sys.stderr)

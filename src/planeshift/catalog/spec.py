@@ -36,6 +36,7 @@ class Component:
     health: str = "/healthcheck"
     workers: int = 2
     threads: int = 4
+    streams: bool = False  # a request may last as long as a transfer, and must not keep others waiting
     # Seconds that requests in flight may take when the program is told to stop.
     drain: int = 60
 

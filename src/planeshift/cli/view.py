@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from planeshift.engine.run import Event
 from planeshift.errors import Problem
-from planeshift.plan.operations import Mark, Operation, Plan
 
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
-_MARKS = {Mark.ADD: "green", Mark.CHANGE: "yellow", Mark.REMOVE: "red"}
+if TYPE_CHECKING:
+    from planeshift.engine.run import Event
+    from planeshift.plan.operations import Operation, Plan
+
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1}
+_MARKS = {"+": ("green", "to add"), "~": ("yellow", "to change"), "-": ("red", "to remove")}
 
 
 def paint(text: str, colour: str, stream: object = None) -> str:
@@ -69,9 +72,9 @@ def plan(shown: Plan, *, command: str = "planeshift up") -> None:
         print("\nDrift: the cloud file has not changed here since it was last carried out; the world has.", file=out)
         _section(drift)
     _asides(shown)
-    counts = shown.counts()
-    words = ((Mark.ADD, "to add"), (Mark.CHANGE, "to change"), (Mark.REMOVE, "to remove"))
-    print(f"\nPlan: {', '.join(f'{counts[mark]} {word}' for mark, word in words)}.", file=out)
+    counted = [sum(o.mark == mark for o in shown.operations) for mark in _MARKS]
+    words = [f"{n} {word}" for n, (_, word) in zip(counted, _MARKS.values(), strict=True)]
+    print(f"\nPlan: {', '.join(words)}.", file=out)
     if command:
         print(f"Next: {command}", file=out)
 
@@ -81,7 +84,7 @@ def _section(operations: Sequence[Operation]) -> None:
         print(f"\n  {paint(service, 'bold')}")
         for operation in operations:
             if operation.service == service:
-                print(f"    {paint(operation.mark, _MARKS[operation.mark])} {operation.summary}")
+                print(f"    {paint(operation.mark, _MARKS[operation.mark][0])} {operation.summary}")
                 for line in operation.detail:
                     print(f"        {line}")
 

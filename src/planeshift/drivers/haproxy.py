@@ -15,6 +15,7 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import EdgeState, ServerState
 from planeshift.ports import Say
 
+MASTER = "master.sock"
 DRAIN_SECONDS = 620
 _WITHHELD = 0x01 | 0x08 | 0x02 | 0x10  # forced or inherited maintenance and drain, 9.3 "show servers state"
 
@@ -64,6 +65,23 @@ class HAProxy:
                 say(f"waiting for HAProxy to take the new configuration since {waited:.0f} s")
             time.sleep(0.02)
 
+    def settle(self, unit: str, say: Say) -> None:
+        began, told = time.monotonic(), 0.0
+        while True:
+            try:
+                processes = self._ask(unit, "show proc", MASTER)
+            except OSError:
+                return  # no HAProxy runs, so no older one of it does
+            # https://docs.haproxy.org/2.6/management.html#9.4: workers of before a reload are listed on their own.
+            older = processes.partition("# old workers")[2].partition("# programs")[0].strip()
+            waited = time.monotonic() - began
+            if not older or waited > DRAIN_SECONDS:
+                return
+            if waited - told > 2:
+                told = waited
+                say(f"waiting for connections of before the last reload since {waited:.0f} s")
+            time.sleep(0.1)
+
     def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
         self._order(unit, f"set server {frontend}/{server} weight {weight}")
 
@@ -98,10 +116,10 @@ class HAProxy:
         if answer:
             raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} refused `{command}`", why=answer))
 
-    def _ask(self, unit: str, command: str) -> str:
+    def _ask(self, unit: str, command: str, name: str = "admin.sock") -> str:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(5)
-            connection.connect(str(self._directory(unit) / "admin.sock"))
+            connection.connect(str(self._directory(unit) / name))
             connection.sendall(command.encode() + b"\n")
             parts = []
             while part := connection.recv(65536):

@@ -163,6 +163,9 @@ def _end_orphans(world: World, operation: Operation, say: Say) -> None:
 
 
 def _stop(world: World, operation: Operation, say: Say) -> None:
+    # A server that is told to stop while the edge may still send it something would lose that.
+    for edge in world.desired.edges.values():
+        world.edge.settle(edge_unit(edge.name, edge.host), say)
     world.host_of(operation.subject).stop(operation.subject)
 
 

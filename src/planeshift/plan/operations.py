@@ -78,10 +78,6 @@ class Plan:
         ids = sorted(json.dumps(_plain(o), sort_keys=True) for o in self.operations)
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
-    def counts(self) -> dict[Mark, int]:
-        """How many operations of each mark."""
-        return {mark: sum(o.mark is mark for o in self.operations) for mark in Mark}
-
 
 def to_json(plan: Plan) -> str:
     """A plan as text that `from_json` reads back. Holds no secret."""

@@ -115,6 +115,9 @@ class Edge(Protocol):
     def wait(self, unit: str, structure: str, say: Say) -> None:
         """Wait until the running HAProxy says that it has this structure."""
 
+    def settle(self, unit: str, say: Say) -> None:
+        """Wait until nothing is served any more by what ran before the last reload."""
+
     def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
         """Set a server's weight, at once."""
 

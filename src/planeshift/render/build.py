@@ -214,7 +214,15 @@ class _Builder:
         text, structure = haproxy(directory, frontends, statistics)
         program = Program(
             name="haproxy",
-            argv=(paths.haproxy, "-W", "-db", "-f", f"{directory}/haproxy.cfg"),
+            argv=(
+                paths.haproxy,
+                "-W",
+                "-db",
+                "-S",
+                f"{directory}/master.sock,mode,600",
+                "-f",
+                f"{directory}/haproxy.cfg",
+            ),
             environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", MARKER: f"{directory}#haproxy"},
             log=f"{log}/haproxy.log",
             reload_signal="USR2",

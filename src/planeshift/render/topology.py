@@ -127,7 +127,8 @@ def component(cloud: model.Cloud, service: str, backend: model.Backend) -> Compo
     """The catalogue's component, with what the file says of it."""
     found = catalog.service(service).components[0]
     if engine(cloud, service) == SQLITE:
-        found = replace(found, workers=1)  # SQLite has one writer; a second process would only wait for it
+        # SQLite has one writer, and refuses a transaction that read before another one wrote: one request at a time.
+        found = replace(found, workers=1, threads=found.threads if found.streams else 1)
     for settings in (cloud.spec.services[service].components.get(found.name), backend.components.get(found.name)):
         if settings:
             found = replace(found, workers=settings.workers or found.workers, threads=settings.threads or found.threads)

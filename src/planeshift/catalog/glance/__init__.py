@@ -41,7 +41,7 @@ SERVICE = ServiceSpec(
     type="image",
     title="Image",
     package="glance",
-    components=(Component("glance-api", "glance.wsgi.api:application", port=9292, threads=8, drain=600),),
+    components=(Component("glance-api", "glance.wsgi.api:application", port=9292, threads=8, streams=True, drain=600),),
     needs=("keystone",),
     layout=Layout(
         project="glance",

@@ -1,0 +1,145 @@
+"""The world as plain data: it can be copied, compared, and put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from planeshift.catalog.spec import SecretValue
+from planeshift.render.desired import File
+
+Place = tuple[str, int]  # address and port
+
+
+@dataclass
+class ServerData:
+    """A server line of a running HAProxy."""
+
+    address: str
+    port: int
+    weight: int
+    withheld: bool = False
+
+
+@dataclass
+class EdgeData:
+    """What a running HAProxy has read: frontends with their certificate (or none) by place, servers by name."""
+
+    structure: str
+    binds: dict[Place, tuple[str, str]] = field(default_factory=dict)  # place → frontend, certificate's text
+    servers: dict[tuple[str, str], ServerData] = field(default_factory=dict)
+
+
+@dataclass
+class ProcessData:
+    """A process; `parent` is its supervisor's number, 0 once that is gone. `read` are the files that it has read."""
+
+    pid: int
+    started: int
+    unit: str
+    program: str
+    parent: int
+    listens: tuple[Place, ...] = ()
+    environment: str = ""
+    read: dict[str, File] = field(default_factory=dict)
+    edge: EdgeData | None = None
+
+
+@dataclass
+class SupervisorData:
+    """A supervisor: the configuration that it has read, and the programs that it no longer tries to start."""
+
+    pid: int
+    started: int
+    config: str
+    down: set[str] = field(default_factory=set)
+
+
+@dataclass
+class UnitData:
+    """A unit's directory, and its supervisor."""
+
+    files: dict[str, File] = field(default_factory=dict)
+    loaded: str = ""
+    supervision: str = ""
+    supervisor: SupervisorData | None = None
+
+
+@dataclass
+class KeystoneData:
+    """What Keystone keeps in its database."""
+
+    passwords: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)  # type → name
+    endpoints: dict[tuple[str, str], str] = field(default_factory=dict)
+    roles: dict[str, set[str]] = field(default_factory=dict)  # user → roles on the service project
+
+
+@dataclass
+class DatabaseData:
+    """A database: `tables` without heads is one whose migration was cut off."""
+
+    heads: frozenset[str] = frozenset()
+    tables: bool = False
+    keystone: KeystoneData = field(default_factory=KeystoneData)
+    password: str = ""  # mysql: of its user
+
+
+@dataclass
+class NoteData:
+    """That a migration's step has begun."""
+
+    step: str
+    was_empty: bool
+    backup: int
+
+
+@dataclass
+class Command:
+    """A command that goes on although who began it was killed."""
+
+    host: str
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    directory: str
+
+
+@dataclass
+class Data:
+    """The world. Hosts are told apart by the first part of their units' ids."""
+
+    units: dict[str, UnitData] = field(default_factory=dict)
+    processes: dict[int, ProcessData] = field(default_factory=dict)
+    directories: set[tuple[str, str]] = field(default_factory=set)  # host, path
+    authorities: dict[str, str] = field(default_factory=dict)
+    environments: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)  # host → id → service, release
+    foreign: dict[Place, str] = field(default_factory=dict)  # who listens there, and is none of ours
+    commands: list[Command] = field(default_factory=list)
+
+    databases: dict[str, DatabaseData] = field(default_factory=dict)  # by URL without credentials
+    notes: dict[str, NoteData] = field(default_factory=dict)
+    backups: dict[str, list[DatabaseData]] = field(default_factory=dict)
+
+    elsewhere: dict[Place, KeystoneData | None] = field(default_factory=dict)  # what somebody else serves, well
+
+    secrets: dict[str, dict[str, SecretValue]] = field(default_factory=dict)
+    public_secrets: set[str] = field(default_factory=set)  # files that others can read
+    made: int = 0
+
+    control: bool = False  # whether control's directory is there
+    holder: str = ""
+    lease: int = 0  # counts up with each lease, and when one is taken away
+    journal: list[dict[str, Any]] = field(default_factory=list)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+
+    ticks: int = 0
+    next_pid: int = 100
+
+    def pid(self) -> int:
+        """A process number that was never given before."""
+        self.next_pid += 1
+        return self.next_pid
+
+    def unit(self, unit: str) -> UnitData:
+        """A unit's directory, made where it is not there."""
+        return self.units.setdefault(unit, UnitData())

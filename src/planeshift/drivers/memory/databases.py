@@ -1,0 +1,82 @@
+"""Databases in memory. Implements `ports.Databases`."""
+
+from __future__ import annotations
+
+import copy
+
+from planeshift.drivers.memory.data import DatabaseData, NoteData
+from planeshift.drivers.memory.faults import Port, port
+from planeshift.drivers.memory.processes import without_credentials
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import DatabaseState
+from planeshift.ports import Say
+from planeshift.render.desired import DesiredDatabase
+
+
+class MemoryDatabases(Port):
+    """SQLite files come into being by `prepare`; schemas of a MySQL are there, or not, as the world has them."""
+
+    role = "databases"
+
+    @port(changes=False)
+    def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
+        there = self.data.databases.get(_place(database))
+        if there is None:
+            sqlite = database.engine == "sqlite"
+            return DatabaseState(reachable=sqlite, problem="" if sqlite else f"{_place(database)} does not exist")
+        if there.password and there.password != password:
+            return DatabaseState(problem=f"{_place(database)} does not take the password")
+        note = self.data.notes.get(database.service)
+        return DatabaseState(
+            reachable=True,
+            exists=True,
+            empty=not there.tables or bool(note and note.was_empty),
+            heads=there.heads,
+            bootstrapped=bool(exists and there.heads and "admin" in there.keystone.passwords),
+            interrupted=note.step if note else "",
+        )
+
+    @port(changes=True)
+    def prepare(self, database: DesiredDatabase) -> None:
+        if database.engine == "sqlite":
+            self.data.databases.setdefault(_place(database), DatabaseData())
+
+    @port(changes=True)
+    def back_up(self, database: DesiredDatabase, password: str, say: Say) -> str:
+        self.faults.tear()
+        kept = self.data.backups.setdefault(database.service, [])
+        kept.append(copy.deepcopy(self._there(database)))
+        return f"backup {len(kept)} of {database.service}"
+
+    @port(changes=True)
+    def restore(self, database: DesiredDatabase, password: str, say: Say) -> None:
+        note, there = self.data.notes.get(database.service), self._there(database)
+        if note is None:
+            return
+        if note.was_empty:
+            before = DatabaseData(password=there.password)
+        elif note.backup:
+            before = copy.deepcopy(self.data.backups[database.service][note.backup - 1])
+        else:
+            raise PlaneshiftError(Problem("PS506", f"the backup of {database.service} is gone"))
+        there.heads, there.tables, there.keystone = before.heads, before.tables, before.keystone
+        self.faults.tear()
+        del self.data.notes[database.service]
+
+    @port(changes=True)
+    def migrating(self, service: str, step: str) -> None:
+        if step:
+            backup = len(self.data.backups.get(service, []))
+            self.data.notes[service] = NoteData(step, step == "create", backup)
+        else:
+            self.data.notes.pop(service, None)
+
+    def _there(self, database: DesiredDatabase) -> DatabaseData:
+        there = self.data.databases.get(_place(database))
+        if there is None:
+            raise PlaneshiftError(Problem("PS506", f"there is no database {_place(database)}"))
+        return there
+
+
+def _place(database: DesiredDatabase) -> str:
+    return without_credentials(database.url)
