@@ -184,6 +184,13 @@ def _start_edge(world: World, operation: Operation, say: Say) -> None:
     _wait_statistics(world, edge, unit, say)
 
 
+def _restart_edge(world: World, operation: Operation, say: Say) -> None:
+    edge, unit, host = _edge(world, operation)
+    world.edge.check(unit)
+    host.restart(unit, edge.programs)
+    world.edge.wait(unit, edge.structure, say)
+
+
 def _reload_edge(world: World, operation: Operation, say: Say) -> None:
     edge, unit, host = _edge(world, operation)
     world.edge.check(unit)
@@ -257,6 +264,7 @@ _ACTIONS: dict[Kind, Action] = {
     Kind.STOP: _stop,
     Kind.REMOVE: _remove,
     Kind.START_EDGE: _start_edge,
+    Kind.RESTART_EDGE: _restart_edge,
     Kind.RELOAD_EDGE: _reload_edge,
     Kind.SET_WEIGHTS: _set_weights,
     Kind.ENSURE_IDENTITY: _ensure_identity,

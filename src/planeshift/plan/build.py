@@ -27,9 +27,12 @@ from planeshift.render.desired import (
 
 EDGE = "edge"
 SUPERVISION = "supervisord.conf"
+_EDGE_CHANGES = (f"{Kind.START_EDGE}:", f"{Kind.RESTART_EDGE}:", f"{Kind.RELOAD_EDGE}:")
+_BRINGS_UP = (f"{Kind.START}:", f"{Kind.RESTART}:", f"{Kind.RELOAD}:", *_EDGE_CHANGES)
 # Of which thing an operation's subject is the name, where it is not a unit's.
 _THINGS = {
     Kind.START_EDGE: "edge ",
+    Kind.RESTART_EDGE: "edge ",
     Kind.RELOAD_EDGE: "edge ",
     Kind.SET_WEIGHTS: "edge ",
     Kind.ENSURE_IDENTITY: "catalogue ",
@@ -297,7 +300,7 @@ class _Builder:
             if self._foreign(unit.unit.address, unit.unit.port, unit_id):
                 return
             yield self._op(Kind.START, unit_id, mark, summary, needs, service)
-        elif self._supervision_changes(unit_id, unit):
+        elif self._supervision_changes(unit_id, unit.files):
             if self._served_elsewhere(unit):
                 yield self._op(Kind.WITHHOLD, unit_id, Mark.CHANGE, f"edge       take {unit_id} out", ready, service)
                 summary = f"processes  {unit_id}: restart, while others serve"
@@ -309,10 +312,10 @@ class _Builder:
             summary = f"processes  {unit_id}: reload, no request lost"
             yield self._op(Kind.RELOAD, unit_id, Mark.CHANGE, summary, ready, service)
 
-    def _supervision_changes(self, unit_id: str, unit: DesiredUnit) -> bool:
+    def _supervision_changes(self, unit_id: str, files: Mapping[str, File]) -> bool:
         """Whether the programs themselves change, which a reload of their files cannot bring about."""
         there = self.observed.units[unit_id]
-        wanted = unit.files[SUPERVISION].digest(self.key)
+        wanted = files[SUPERVISION].digest(self.key)
         return there.files.get(SUPERVISION) != wanted or there.supervision != wanted
 
     def _before_start(self, unit_id: str, service: str, install: str) -> frozenset[str]:
@@ -367,6 +370,9 @@ class _Builder:
             if not any(taken):
                 summary = f"processes  {unit_id}: start HAProxy on {_addresses(edge)}"
                 yield self._op(Kind.START_EDGE, name, mark, summary, laid, EDGE)
+        elif self._supervision_changes(unit_id, edge.files):
+            summary = f"processes  {unit_id}: restart HAProxy; requests wait or fail meanwhile"
+            yield self._op(Kind.RESTART_EDGE, name, Mark.CHANGE, summary, laid, EDGE)
         else:
             yield from self._running_edge(name, edge, laid)
 
@@ -401,12 +407,8 @@ class _Builder:
     def _identity(self) -> Iterator[Operation]:
         if not self.desired.identity_url:
             return
-        starts = {
-            i
-            for i in self.ids
-            if i.startswith((f"{Kind.START}:", f"{Kind.RESTART}:", f"{Kind.START_EDGE}:", f"{Kind.RELOAD}"))
-        }
-        keystone = {i for i in starts if "/keystone/" in i or i.startswith((Kind.START_EDGE, Kind.RELOAD_EDGE))}
+        starts = {i for i in self.ids if i.startswith(_BRINGS_UP)}
+        keystone = {i for i in starts if "/keystone/" in i or i.startswith(_EDGE_CHANGES)}
         for name, entries in self.desired.identity.items():
             missing = list(self._missing(entries))
             if not missing:
@@ -452,7 +454,7 @@ class _Builder:
             if unit_id in kept:
                 continue
             service = unit_id.split("/")[1]
-            edges = frozenset(i for i in self.ids if i.startswith((Kind.RELOAD_EDGE, Kind.START_EDGE)))
+            edges = frozenset(i for i in self.ids if i.startswith(_EDGE_CHANGES))
             if state.supervised or state.running or state.orphans:
                 yield self._op(Kind.STOP, unit_id, Mark.REMOVE, f"processes  {unit_id}: stop", edges, service)
             needs = edges | {f"{Kind.STOP}:{unit_id}"}

@@ -29,6 +29,7 @@ class Kind(enum.StrEnum):
     STOP = "stop"
     REMOVE = "remove"
     START_EDGE = "start-edge"
+    RESTART_EDGE = "restart-edge"
     RELOAD_EDGE = "reload-edge"
     SET_WEIGHTS = "set-weights"
     ENSURE_IDENTITY = "ensure-identity"

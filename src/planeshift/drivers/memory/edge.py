@@ -40,7 +40,7 @@ class MemoryEdge(Port):
         if running is None or running.structure != structure:
             raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} did not take the new configuration within 30 s"))
 
-    @port()
+    @port(changes=False)
     def settle(self, unit: str, say: Say) -> None:
         """Nothing of before a reload lives on here."""
 
