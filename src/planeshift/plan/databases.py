@@ -1,0 +1,94 @@
+"""Databases: made, backed up, migrated, bootstrapped. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planeshift import catalog
+from planeshift.errors import Problem
+from planeshift.plan.draft import Draft, install_id
+from planeshift.plan.observed import DatabaseState
+from planeshift.plan.operations import Kind, Mark, Operation
+from planeshift.render.desired import DesiredDatabase
+
+
+def databases(draft: Draft) -> Iterator[Operation]:
+    """Bring every database to what its newest release wants."""
+    for service, database in draft.desired.databases.items():
+        state = draft.observed.databases.get(service, DatabaseState())
+        if database.engine != "sqlite" and state.problem:
+            draft.problems.append(Problem("PS501", f"the database of {service}: {state.problem}"))
+            continue
+        yield from _database(draft, service, database, state)
+
+
+def _database(draft: Draft, service: str, database: DesiredDatabase, state: DatabaseState) -> Iterator[Operation]:
+    spec = draft.desired.specs[service]
+    base = frozenset({f"{Kind.LAY_OUT}:{database.unit}", f"{Kind.MAKE_SECRETS}:{service}"})
+    base |= {install_id(draft.desired.units[database.unit])}
+    if not state.exists and database.engine == "sqlite":
+        yield draft.operation(Kind.PREPARE_DATABASE, service, Mark.ADD, f"database   {database.path}", base)
+    ready = base | {f"{Kind.PREPARE_DATABASE}:{service}"}
+    step = _step(draft, service, database, state)
+    if state.interrupted:
+        draft.notes.append(f"A migration of {service} ({state.interrupted}) was interrupted; it is done again.")
+        yield draft.operation(Kind.RESTORE, service, Mark.CHANGE, "database   restore the backup made before it", ready)
+    if step:
+        if not state.empty:
+            summary = f"backup     of the database of {service}, restored once as a test"
+            needs = ready | {f"{Kind.RESTORE}:{service}"}
+            yield draft.operation(Kind.BACK_UP, service, Mark.ADD, summary, needs)
+        yield draft.operation(
+            Kind.MIGRATE,
+            service,
+            Mark.ADD if state.empty else Mark.CHANGE,
+            f"schema     {step} to {database.release}"
+            + (f", beside {', '.join(database.older)}" if database.older else ""),
+            ready | {f"{Kind.BACK_UP}:{service}", f"{Kind.RESTORE}:{service}"},
+            argument=step,
+        )
+    if spec.bootstrap and not state.bootstrapped:
+        needs = ready | draft.planned(f"{Kind.MIGRATE}:{service}:")
+        needs |= {f"{Kind.MIGRATE}:{service}:{step}"}
+        yield draft.operation(
+            Kind.BOOTSTRAP, service, Mark.ADD, f"bootstrap  {service}: administrator, first roles", needs
+        )
+
+
+def _step(draft: Draft, service: str, database: DesiredDatabase, state: DatabaseState) -> str:
+    """The migration's step that is due: create, upgrade, expand, contract, or none."""
+    if state.empty:
+        return "create"
+    if state.heads >= database.heads and not state.interrupted:
+        return ""
+    newer = next(
+        (r for r in catalog.releases(service) if r > database.release and _holds(draft, service, r, state)), ""
+    )
+    if newer:
+        draft.problems.append(
+            Problem(
+                "PS505",
+                f"the database of {service} has the schema of {newer}, newer than {database.release}",
+                why="Schemas only go forward: older code would read what it does not know.",
+                hint=f'Run {service} from "{newer}", or restore the backup that was made before its migration.',
+            )
+        )
+        return ""
+    migration = draft.desired.specs[service].migration
+    if migration.kind == "single":
+        return "upgrade"
+    expanded = frozenset(catalog.facts(service, database.release).get("expand", database.heads)) <= state.heads
+    if not expanded:
+        return "expand"
+    if database.older:
+        draft.later.append(f"contract the schema of {service}: waits for the last backend of {database.older[0]}")
+        return ""
+    if service in draft.contract:
+        return "contract"
+    draft.later.append(f"contract the schema of {service}: planeshift up --contract {service}")
+    return ""
+
+
+def _holds(draft: Draft, service: str, release: str, state: DatabaseState) -> bool:
+    heads = frozenset(catalog.facts(service, release)["heads"])
+    return bool(state.heads) and state.heads <= heads

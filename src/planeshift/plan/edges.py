@@ -1,0 +1,81 @@
+"""The edges: their files, HAProxy itself, and the weights. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from planeshift.plan.draft import EDGE, UNIT_CHANGES, Draft
+from planeshift.plan.files import lay_out
+from planeshift.plan.observed import UnitState
+from planeshift.plan.operations import Kind, Mark, Operation
+from planeshift.render.build import edge_unit
+from planeshift.render.desired import DesiredEdge
+
+
+def edges(draft: Draft) -> Iterator[Operation]:
+    """Bring every edge to its files and weights."""
+    for name, edge in draft.desired.edges.items():
+        yield from _edge(draft, name, edge)
+
+
+def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:
+    unit_id = edge_unit(name, edge.host)
+    unit, running = draft.observed.units.get(unit_id, UnitState()), draft.observed.edges.get(name)
+    yield from lay_out(draft, unit_id, EDGE, edge.files, "")
+    if unit.orphans:
+        summary = f"orphans    {unit_id}: HAProxy without a supervisor, to be ended"
+        yield draft.operation(Kind.END_ORPHANS, unit_id, Mark.CHANGE, summary, frozenset(), EDGE)
+    laid = frozenset({f"{Kind.LAY_OUT}:{unit_id}", f"{Kind.END_ORPHANS}:{unit_id}"})
+    if running is None or not unit.supervised or "haproxy" not in unit.running:
+        mark = Mark.CHANGE if unit.files else Mark.ADD
+        taken = [draft.is_foreign(b.address, b.port, f"the edge {name}") for b in edge.binds] if not running else []
+        if not any(taken):
+            summary = f"processes  {unit_id}: start HAProxy on {_addresses(edge)}"
+            yield draft.operation(Kind.START_EDGE, name, mark, summary, laid, EDGE)
+    elif draft.supervision_changes(unit_id, edge.files):
+        summary = f"processes  {unit_id}: restart HAProxy; requests wait or fail meanwhile"
+        yield draft.operation(Kind.RESTART_EDGE, name, Mark.CHANGE, summary, laid, EDGE)
+    else:
+        yield from _running_edge(draft, name, edge, laid)
+
+
+def _running_edge(draft: Draft, name: str, edge: DesiredEdge, laid: frozenset[str]) -> Iterator[Operation]:
+    running = draft.observed.edges[name]
+    # A server gets traffic only when its processes are there.
+    starts = draft.planned(*UNIT_CHANGES)
+    certificates = draft.changes_files(edge_unit(name, edge.host)) and any(f.secret for f in edge.files.values())
+    if running.structure != edge.structure or certificates:
+        detail = tuple(_servers_changed(edge, running.servers.keys()))
+        summary = f"edge       {name}: reload HAProxy, no connection lost"
+        yield Operation(Kind.RELOAD_EDGE, name, EDGE, Mark.CHANGE, summary, laid | starts, detail)
+    detail = tuple(_weights_changed(draft, edge, name))
+    if detail:
+        needs = laid | starts | {f"{Kind.RELOAD_EDGE}:{name}"}
+        summary = f"traffic    {name}: set weights"
+        yield Operation(Kind.SET_WEIGHTS, name, EDGE, Mark.CHANGE, summary, frozenset(needs), detail)
+
+
+def _weights_changed(draft: Draft, edge: DesiredEdge, name: str) -> Iterator[str]:
+    running = draft.observed.edges[name]
+    for frontend in edge.frontends:
+        for server in frontend.servers:
+            now = running.servers.get((frontend.service, server.name))
+            withheld = f"{Kind.WITHHOLD}:{server.host}/{frontend.service}/{server.backend}" in draft.ids
+            if now and now.weight != server.weight:
+                yield f"{frontend.service} {server.name}: {now.weight} -> {server.weight} of 256"
+            if (now and now.withheld) or withheld:
+                yield f"{frontend.service} {server.name}: take traffic again"
+
+
+def _addresses(edge: DesiredEdge) -> str:
+    addresses = dict.fromkeys(b.address for b in edge.binds)
+    ports = sorted({b.port for b in edge.binds})
+    return f"{', '.join(addresses)}, ports {', '.join(map(str, ports))}"
+
+
+def _servers_changed(edge: DesiredEdge, there: Iterable[tuple[str, str]]) -> Iterator[str]:
+    wanted, now = {(f.service, s.name) for f in edge.frontends for s in f.servers}, set(there)
+    for service, server in sorted(wanted - now):
+        yield f"+ {service} {server}"
+    for service, server in sorted(now - wanted):
+        yield f"- {service} {server}"
