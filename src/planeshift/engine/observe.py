@@ -39,7 +39,7 @@ def observe(world: World) -> Observed:
             databases={name: d.result() for name, d in databases.items()},
             edges=running,
             identity=identity.result(),
-            listeners={place: holder for place, holder in ((p, h.result()) for p, h in listeners.items()) if holder},
+            listeners={p: holder for p, h in listeners.items() if (holder := h.result()) is not None},
             applied=world.control.applied(),
         )
 

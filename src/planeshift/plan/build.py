@@ -21,6 +21,7 @@ _STEPS = (
     files.installs,
     files.files,
     databases.databases,
+    units.displaced,
     units.processes,
     edges.edges,
     catalogue.identity,

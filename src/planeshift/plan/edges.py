@@ -25,7 +25,7 @@ def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:
     if unit.orphans:
         summary = f"orphans    {unit_id}: HAProxy without a supervisor, to be ended"
         yield draft.operation(Kind.END_ORPHANS, unit_id, Mark.CHANGE, summary, frozenset(), EDGE)
-    laid = frozenset({f"{Kind.LAY_OUT}:{unit_id}", f"{Kind.END_ORPHANS}:{unit_id}"})
+    laid = frozenset({f"{Kind.LAY_OUT}:{unit_id}", f"{Kind.END_ORPHANS}:{unit_id}"}) | draft.planned(f"{Kind.STOP}:")
     if running is None or not unit.supervised or "haproxy" not in unit.running:
         mark = Mark.CHANGE if unit.files else Mark.ADD
         taken = [draft.is_foreign(b.address, b.port, f"the edge {name}") for b in edge.binds] if not running else []

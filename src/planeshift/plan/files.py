@@ -32,8 +32,7 @@ def secrets(draft: Draft) -> Iterator[Operation]:
         for secret in made:
             if secret.backup:
                 draft.notes.append(
-                    f"Back up {file.path}: it holds {secret.name} of {name}, {secret.purpose}; "
-                    "without it what the database holds encrypted is lost."
+                    f"Back up {file.path}: it will hold {secret.name}, {secret.purpose}. Without it they are lost."
                 )
 
 

@@ -80,7 +80,7 @@ class Observed:
     databases: Mapping[str, DatabaseState] = field(default_factory=dict)
     edges: Mapping[str, EdgeState] = field(default_factory=dict)
     identity: IdentityState | None = None
-    listeners: Mapping[tuple[str, int], str] = field(default_factory=dict)  # address, port → who is there, if not us
+    listeners: Mapping[tuple[str, int], str] = field(default_factory=dict)  # address, port → who; empty: we
     applied: Mapping[str, str] = field(default_factory=dict)  # what the last applied plan made of each thing
     trusted: frozenset[str] = frozenset()  # hosts that hold the trial authority's current certificate
 

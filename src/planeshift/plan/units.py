@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from planeshift.plan.draft import EDGE_CHANGES, Draft, install_id
+from planeshift.plan.draft import EDGE, EDGE_CHANGES, Draft, install_id
 from planeshift.plan.observed import UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.build import edge_unit
@@ -57,12 +57,7 @@ def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
 
 
 def _before_start(draft: Draft, unit_id: str, service: str, install: str) -> frozenset[str]:
-    before = {
-        f"{Kind.LAY_OUT}:{unit_id}",
-        install,
-        f"{Kind.PREPARE_DATABASE}:{service}",
-        f"{Kind.BOOTSTRAP}:{service}",
-    }
+    before = {f"{Kind.LAY_OUT}:{unit_id}", install, f"{Kind.PREPARE_DATABASE}:{service}"}
     return frozenset(before | draft.planned(f"{Kind.MIGRATE}:{service}:"))
 
 
@@ -78,15 +73,37 @@ def _served_elsewhere(draft: Draft, unit: DesiredUnit) -> bool:
     )
 
 
+def displaced(draft: Draft) -> Iterator[Operation]:
+    """Stop what is no longer declared but listens where something new of its service must: before that, not after."""
+    places = {i: (u.unit.service, [(u.unit.address, u.unit.port)]) for i, u in draft.desired.units.items()}
+    for name, edge in draft.desired.edges.items():
+        places[edge_unit(name, edge.host)] = (EDGE, [(b.address, b.port) for b in edge.binds])
+    wanted = {service for unit_id, (service, binds) in places.items() if _held_by_other(draft, unit_id, binds)}
+    for unit_id, state in _leaving(draft):
+        service = unit_id.split("/")[1]
+        if service in wanted and (state.running or state.orphans):
+            summary = f"processes  {unit_id}: stop; another takes its address and port"
+            yield draft.operation(Kind.STOP, unit_id, Mark.REMOVE, summary, frozenset(), service)
+
+
+def _held_by_other(draft: Draft, unit_id: str, places: Iterable[tuple[str, int]]) -> bool:
+    """Whether another unit of ours listens where this one, which does not run, should."""
+    state = draft.observed.units.get(unit_id, UnitState())
+    return not (state.running or state.orphans) and any(draft.observed.listeners.get(p) == "" for p in places)
+
+
+def _leaving(draft: Draft) -> Iterator[tuple[str, UnitState]]:
+    kept = set(draft.desired.units) | {edge_unit(n, e.host) for n, e in draft.desired.edges.items()}
+    return ((unit_id, state) for unit_id, state in draft.observed.units.items() if unit_id not in kept)
+
+
 def leavers(draft: Draft) -> Iterator[Operation]:
     """Stop and remove units that are no longer declared, after the edge has let go of them."""
-    kept = set(draft.desired.units) | {edge_unit(n, e.host) for n, e in draft.desired.edges.items()}
-    for unit_id, state in draft.observed.units.items():
-        if unit_id in kept:
-            continue
+    for unit_id, state in _leaving(draft):
         service = unit_id.split("/")[1]
         edges = draft.planned(*EDGE_CHANGES)
-        if state.supervised or state.running or state.orphans:
+        stops = f"{Kind.STOP}:{unit_id}" in draft.ids
+        if not stops and (state.supervised or state.running or state.orphans):
             yield draft.operation(Kind.STOP, unit_id, Mark.REMOVE, f"processes  {unit_id}: stop", edges, service)
         needs = edges | {f"{Kind.STOP}:{unit_id}"}
         yield draft.operation(Kind.REMOVE, unit_id, Mark.REMOVE, f"files      {unit_id}: remove", needs, service)

@@ -57,7 +57,7 @@ SERVICE = ServiceSpec(
     secret_options=_secret_options,
     secrets=(
         Secret("service_password", "password", "of the service user barbican"),
-        Secret("kek", "fernet-key", "the master key: without it every stored secret is lost", backup=True),
+        Secret("kek", "fernet-key", "the master key of stored secrets", backup=True),
     ),
     verify=verify,
 )

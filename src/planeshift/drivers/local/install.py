@@ -2,52 +2,105 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from planeshift.drivers import files
+from planeshift.drivers.local import processes
 from planeshift.drivers.local.command import run
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
 from planeshift.render.desired import Environment
 
 
-def install(environment: Environment, root: Path, process_environment: dict[str, str], say: Say) -> None:
-    """Install into `root/ID`. It is built beside and renamed, so that a kill leaves nothing that looks complete.
+def install(environment: Environment, root: Path, process_environment: Mapping[str, str], say: Say) -> None:
+    """Install into `root/ID`.
 
-    Raises PlaneshiftError: PS405 without network or registry, PS406 for a package that does not match its lock, PS407
-    for a distribution package that is missing and cannot be installed.
+    What was installed once is kept, compiled, in the user's cache, and linked from there. All is built beside and
+    renamed, so that a kill leaves nothing that looks complete. Raises PlaneshiftError: PS405 without network or
+    registry, PS406 for a package that does not match its lock, PS407 for a distribution package that is missing.
     """
-    final, partial = root / environment.id, root / f".{environment.id}.partial"
+    final = root / environment.id
     if final.is_dir():
         return
-    _distribution_packages(environment, say)
+    _distribution_packages(environment)
+    kept = _cache(process_environment) / _key(environment)
+    if not kept.is_dir():
+        _build(environment, kept, process_environment, say)
     files.private(root)
-    with files.failing(f"{partial} cannot be made"):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-    python = "/usr/bin/python3" if environment.system_packages else sys.executable
-    command = _uv(process_environment, say)
-    flags = ["--system-site-packages"] if environment.system_packages else []
-    target = partial / "environment"
-    command("venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", python, *flags, str(target))
-    lock = partial / "lock.txt"
-    files.write(lock, environment.requirements.encode())
-    installing = ("pip", "install", "--python", str(target / "bin" / "python"), "--no-progress")
-    say(f"installing {environment.service} {environment.version}")
-    command(*installing, "--require-hashes", "--no-deps", "-r", str(lock))
-    if environment.pip:
-        say(f"installing extras: {', '.join(environment.pip)}")
-        command(*installing, "--constraint", str(lock), *environment.pip)
-    with files.failing(f"{final} cannot be made"):
-        target.replace(final)
+    with files.failing(f"{final} cannot be made"), _beside(final) as partial:
+        shutil.copytree(kept, partial, symlinks=True, copy_function=_link)
+
+
+def _cache(environment: Mapping[str, str]) -> Path:
+    base = environment.get("XDG_CACHE_HOME") or f"{environment.get('HOME', '')}/.cache"
+    directory = Path(base) / "planeshift"
+    files.private(directory)
+    return directory / "environments"
+
+
+def _key(environment: Environment) -> str:
+    """All that the installed files depend on: what is installed, and for which interpreter."""
+    parts = [environment.requirements, *environment.pip, str(environment.system_packages)]
+    parts += [sys.version, sys.base_prefix]
+    return f"{environment.service}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}"
+
+
+@contextlib.contextmanager
+def _beside(final: Path) -> Iterator[Path]:
+    """A new directory that takes the place of `final` when all went well, and goes when it did not."""
+    partial = final.parent / f".{final.name}.{os.getpid()}.{threading.get_ident()}.partial"
+    for left in final.parent.glob(f".{final.name}.*.partial"):
+        if processes.identity(int(left.name.split(".")[-3])) is None:  # of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        yield partial
+        with contextlib.suppress(FileExistsError, OSError) if final.is_dir() else contextlib.nullcontext():
+            partial.replace(final)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _uv(environment: dict[str, str], say: Say) -> Callable[..., None]:
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)  # another file system
+
+
+def _build(environment: Environment, kept: Path, process_environment: Mapping[str, str], say: Say) -> None:
+    files.private(kept.parent)
+    with _beside(kept) as target:
+        python = "/usr/bin/python3" if environment.system_packages else sys.executable
+        command = _uv(process_environment, say)
+        flags = ["--system-site-packages"] if environment.system_packages else []
+        command("venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", python, *flags, str(target))
+        lock = target / "lock.txt"
+        files.write(lock, environment.requirements.encode())
+        installing = ("pip", "install", "--python", str(target / "bin" / "python"), "--no-progress")
+        say(f"installing {environment.service} {environment.version}")
+        command(*installing, "--require-hashes", "--no-deps", "-r", str(lock))
+        if environment.pip:
+            say(f"installing extras: {', '.join(environment.pip)}")
+            command(*installing, "--constraint", str(lock), *environment.pip)
+        # Once, here, instead of in every program's first start.
+        say(f"compiling {environment.service} {environment.version}")
+        compiling = ["-m", "compileall", "-q", "-j", "0", "-x", "/tests?/|/samples/", str(target / "lib")]
+        with contextlib.suppress(PlaneshiftError):  # some packages ship templates that are no valid Python
+            run([str(target / "bin" / "python"), *compiling], process_environment, "/", say)
+
+
+def _uv(environment: Mapping[str, str], say: Say) -> Callable[..., None]:
     from uv import find_uv_bin
 
     def command(*arguments: str) -> None:
@@ -72,10 +125,9 @@ def _explained(error: PlaneshiftError) -> PlaneshiftError:
     return PlaneshiftError(Problem("PS408", "installing packages failed", why=words))
 
 
-def _distribution_packages(environment: Environment, say: Say) -> None:
+def _distribution_packages(environment: Environment) -> None:
     missing = [p for p in environment.dist if not _installed(p)]
     if missing:
-        say(f"distribution packages are missing: {', '.join(missing)}")
         raise PlaneshiftError(
             Problem(
                 "PS407",

@@ -33,3 +33,12 @@ def post_worker_init(worker):
 def child_exit(server, worker):
     import pathlib
     pathlib.Path(chdir, '.worker-' + str(worker.pid)).unlink(missing_ok=True)
+
+
+def post_request(worker, request, environ, response):
+    # A connection that is closed with half a request unread is reset, and the answer lost: a 401 amid an upload.
+    import contextlib, time
+    with contextlib.suppress(Exception):
+        end = time.monotonic() + 30
+        while time.monotonic() < end and request.body.read(1 << 16):
+            pass
