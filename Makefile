@@ -46,7 +46,7 @@ refresh: $(STAMP)  ## lock each service's releases anew: requirements, options, 
 	@$(BIN)/python scripts/refresh.py
 
 golden: $(STAMP)  ## rewrite the golden files; review them with git diff
-	@PLANESHIFT_GOLDEN=write $(BIN)/pytest -q tests/golden
+	@PLANESHIFT_GOLDEN=write $(BIN)/pytest -q tests/golden tests/transcripts
 
 bench: setup     ## measure what benchmarks/README.md records
 	@$(BIN)/python benchmarks/run.py

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from planeshift.app.site import Site, host_paths
-from planeshift.render.build import build, edge_unit
+from planeshift.render import topology
+from planeshift.render.build import build, config_path, edge_unit, secret_path
 from planeshift.render.desired import File
+
+
+def with_defaults(site: Site) -> dict[str, Any]:
+    """The cloud as its file would say it with every default written out."""
+    cloud = site.cloud
+    plain: dict[str, Any] = cloud.model_dump(mode="json", by_alias=True, exclude_none=True)
+    plain["spec"]["edges"] = [
+        e.model_dump(mode="json", by_alias=True, exclude_none=True) for e in topology.edges(cloud)
+    ]
+    for name, spec in topology.ours(cloud).items():
+        service = plain["spec"]["services"][name]
+        service |= {"config": config_path(cloud, name), "secrets": secret_path(cloud, name)}
+        service["port"] = topology.frontend_port(cloud, name)
+        for backend, settings in cloud.spec.services[name].backends.items():
+            found = topology.component(cloud, name, settings)
+            service["backends"][backend] |= {
+                "weight": topology.weights(cloud.spec.services[name])[backend],
+                "release": topology.release(cloud, name, settings),
+                "components": {found.name: {"workers": found.workers, "threads": found.threads}},
+            }
+        if cloud.spec.databases.get("main"):
+            service["database"].setdefault("main", "main")
+    return plain
 
 
 def rendered(site: Site) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Row:
 def status(site: Site, world: World) -> list[Row]:
     """What is there, by row. Changes nothing."""
     observed = observe(world)
-    return [*_edges(world, observed), *_services(site, world, observed)]
+    return [*_edges(world, observed), *_databases(world, observed), *_services(site, world, observed)]
 
 
 def _edges(world: World, observed: Observed) -> Iterator[Row]:
@@ -52,6 +52,14 @@ def _edges(world: World, observed: Observed) -> Iterator[Row]:
         elif running.structure != edge.structure:
             health, detail = "stale", "HAProxy runs an older configuration"
         yield Row("edge", name, edge.host, health, "", "", "", detail)
+
+
+def _databases(world: World, observed: Observed) -> Iterator[Row]:
+    """Only those that cannot be used: what works needs no line."""
+    for name, state in observed.databases.items():
+        if state.problem:
+            database = world.desired.databases[name]
+            yield Row("database", name, database.engine, "down", "", "", "", state.problem)
 
 
 def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from planeshift.app.rendering import rendered
+from planeshift.app.rendering import rendered, with_defaults
 from planeshift.app.site import open_site
 from planeshift.cli import view
 from planeshift.cli.root import file_option
@@ -44,8 +44,7 @@ def render(kind: str, file: str | None, directory: str | None) -> int:
     if kind == "cloud" and directory is None:
         import yaml
 
-        plain = site.cloud.model_dump(mode="json", by_alias=True, exclude_none=True)
-        print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(with_defaults(site), sort_keys=False, allow_unicode=True), end="")
         return Exit.DONE
     for path, content in rendered(site).items():
         if directory is None:

@@ -32,7 +32,7 @@ def secrets(draft: Draft) -> Iterator[Operation]:
         for secret in made:
             if secret.backup:
                 draft.notes.append(
-                    f"Back up {file.path}: it will hold {secret.name}, {secret.purpose}. Without it they are lost."
+                    f"Back up {file.path}: {secret.name} in it is {secret.purpose}, and cannot be replaced."
                 )
 
 

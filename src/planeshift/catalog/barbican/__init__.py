@@ -57,7 +57,7 @@ SERVICE = ServiceSpec(
     secret_options=_secret_options,
     secrets=(
         Secret("service_password", "password", "of the service user barbican"),
-        Secret("kek", "fernet-key", "the master key of stored secrets", backup=True),
+        Secret("kek", "fernet-key", "the master key that encrypts every stored secret", backup=True),
     ),
     verify=verify,
 )

@@ -70,7 +70,7 @@ SERVICE = ServiceSpec(
         Secret("admin_password", "password", "of the user admin"),
         Secret("fernet_keys", "fernet-keys", "that sign tokens"),
         Secret("receipt_keys", "fernet-keys", "that sign receipts of multi-factor logins"),
-        Secret("credential_keys", "fernet-keys", "of credentials in the database", backup=True),
+        Secret("credential_keys", "fernet-keys", "the keys that encrypt credentials in the database", backup=True),
     ),
     key_directories={secret: directory for secret, (_, directory) in _REPOSITORIES.items()},
     path="/v3",
