@@ -12,7 +12,7 @@ from planeshift.engine.observe import observe
 from planeshift.engine.run import Listener, execute
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.plan.build import build
+from planeshift.plan.build import applied, build
 from planeshift.plan.observed import NOTHING
 from planeshift.plan.operations import Plan
 from planeshift.ports import Say
@@ -79,8 +79,9 @@ def _carry_out(
         causes = [str(p) for p in error.problems]
         raise
     finally:
-        applied = {"applied": dict(plan.applied or {})} if result == "done" else {}
-        control.audit({**record, "ended": clock.now(), "result": result, "causes": causes, **applied})
+        # Not the plan's own word: it was made before secrets were.
+        made = {"applied": applied(world.desired, control.key())} if result == "done" else {}
+        control.audit({**record, "ended": clock.now(), "result": result, "causes": causes, **made})
         control.journal({"what": "end plan", "result": result, "at": clock.now()})
 
 

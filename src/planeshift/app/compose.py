@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from planeshift.app.site import Site, host_paths
+from planeshift.app.site import Site, host_paths, runtime
 from planeshift.drivers import files
 from planeshift.drivers.clock import SystemClock
 from planeshift.drivers.control import LocalControl
@@ -16,15 +16,17 @@ from planeshift.drivers.maker import RandomMaker
 from planeshift.drivers.secretfiles import SecretFiles
 from planeshift.engine.world import World
 from planeshift.render.build import build
+from planeshift.render.desired import HostPaths
 
 
 def world(site: Site) -> World:
     """The world that a site's cloud file speaks of."""
     paths = host_paths(site)
+    acted = {name: HostPaths(runtime=str(runtime(site.path)), state=str(site.state)) for name in _left(site)} | paths
     if site.state.is_symlink() or site.state.exists():
         files.private(site.state)
     return World(
-        hosts={name: LocalHost(name, p, os.environ) for name, p in paths.items()},
+        hosts={name: LocalHost(name, p, os.environ) for name, p in acted.items()},
         databases=LocalDatabases(site.state),
         edge=HAProxy({name: p.runtime for name, p in paths.items()}),
         identity=KeystoneIdentity(),
@@ -34,3 +36,9 @@ def world(site: Site) -> World:
         clock=SystemClock(),
         render=lambda secrets: build(site.cloud, site.tree, secrets, paths),
     )
+
+
+def _left(site: Site) -> list[str]:
+    """Hosts on this machine that the file names no longer, and on which something of before may run."""
+    directory = runtime(site.path)
+    return sorted(p.name for p in directory.iterdir() if p.is_dir()) if directory.is_dir() else []

@@ -17,7 +17,7 @@ def with_defaults(site: Site) -> dict[str, Any]:
     plain["spec"]["edges"] = [
         e.model_dump(mode="json", by_alias=True, exclude_none=True) for e in topology.edges(cloud)
     ]
-    for name, spec in topology.ours(cloud).items():
+    for name in topology.ours(cloud):
         service = plain["spec"]["services"][name]
         service |= {"config": config_path(cloud, name), "secrets": secret_path(cloud, name)}
         service["port"] = topology.frontend_port(cloud, name)

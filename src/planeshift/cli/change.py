@@ -75,7 +75,7 @@ def up(file: str | None, yes: bool, output: str, saved: str | None, contract: tu
     listen: Callable[[Event], None] = _json_event if output == "json" else view.Progress()
     done = change.up(
         compose(site),
-        agree=lambda p: _agree(p, yes, output, bool(contract)),
+        agree=lambda p: _agree(p, yes, output),
         listen=listen,
         say=view.tell,
         contract=contract,
@@ -123,7 +123,7 @@ def _saved(path: str | None) -> Plan | None:
         raise PlaneshiftError(Problem("PS804", f"{path}: {error}")) from error
 
 
-def _agree(found: Plan, yes: bool, output: str, typed: bool) -> bool:
+def _agree(found: Plan, yes: bool, output: str) -> bool:
     if output == "json":
         print(json.dumps({"event": "plan", **json.loads(to_json(found))}), flush=True)
     else:

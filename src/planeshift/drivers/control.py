@@ -80,6 +80,8 @@ class LocalControl:
 
     def applied(self) -> Mapping[str, str]:
         for record in reversed(list(self._events("audit"))):
+            if record.get("result") == "down":
+                break
             if record.get("result") == "done" and isinstance(record.get("applied"), dict):
                 found: Mapping[str, str] = record["applied"]
                 return found

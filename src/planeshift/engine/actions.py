@@ -182,6 +182,7 @@ def _start_edge(world: World, operation: Operation, say: Say) -> None:
     host.make_directories([f"{host.paths.state}/logs/{unit}"])
     host.start(unit, edge.programs)
     _wait_statistics(world, edge, unit, say)
+    host.mark_loaded(unit, edge.certificates(world.control.key()))
 
 
 def _restart_edge(world: World, operation: Operation, say: Say) -> None:
@@ -189,6 +190,7 @@ def _restart_edge(world: World, operation: Operation, say: Say) -> None:
     world.edge.check(unit)
     host.restart(unit, edge.programs)
     world.edge.wait(unit, edge.structure, say)
+    host.mark_loaded(unit, edge.certificates(world.control.key()))
 
 
 def _reload_edge(world: World, operation: Operation, say: Say) -> None:
@@ -196,6 +198,7 @@ def _reload_edge(world: World, operation: Operation, say: Say) -> None:
     world.edge.check(unit)
     host.reload(unit, edge.programs)
     world.edge.wait(unit, edge.structure, say)
+    host.mark_loaded(unit, edge.certificates(world.control.key()))
 
 
 def _wait_statistics(world: World, edge: DesiredEdge, unit: str, say: Say) -> None:

@@ -63,7 +63,7 @@ class _Run:
                 self._wait(running)
         if self.failures:
             raise PlaneshiftError([p for operation, error in self.failures for p in _named(operation, error)])
-        if self.stopping:
+        if self.stopping and self.waiting:
             raise PlaneshiftError(
                 Problem("PS803", "stopped by an interrupt", hint="The next `planeshift up` goes on from here."),
                 exit_code=Exit.INTERRUPTED,

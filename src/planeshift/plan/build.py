@@ -47,7 +47,7 @@ def build(desired: Desired, observed: Observed, key: bytes = b"", *, contract: I
     operations = in_order(_operations(draft))
     if draft.problems:
         raise PlaneshiftError(draft.problems)
-    wanted = _applied(desired, key)
+    wanted = applied(desired, key)
     return Plan(
         cloud=desired.cloud,
         region=desired.region,
@@ -74,7 +74,7 @@ def _with_drift(operation: Operation, before: Mapping[str, str], wanted: Mapping
     return replace(operation, drift=thing in before and before[thing] == wanted.get(thing))
 
 
-def _applied(desired: Desired, key: bytes) -> dict[str, str]:
+def applied(desired: Desired, key: bytes) -> dict[str, str]:
     """What each thing will be: the digest by which drift is told from change."""
     result = {unit_id: unit.digest(key) for unit_id, unit in desired.units.items()}
     for name, edge in desired.edges.items():

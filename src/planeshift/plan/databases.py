@@ -59,6 +59,8 @@ def _step(draft: Draft, service: str, database: DesiredDatabase, state: Database
     """The migration's step that is due: create, upgrade, expand, contract, or none."""
     if state.empty:
         return "create"
+    if state.interrupted in ("upgrade", "expand"):
+        return state.interrupted  # done again, once what it left is put back
     if state.heads >= database.heads and not state.interrupted:
         return ""
     newer = next(
@@ -78,7 +80,7 @@ def _step(draft: Draft, service: str, database: DesiredDatabase, state: Database
     if migration.kind == "single":
         return "upgrade"
     expanded = frozenset(catalog.facts(service, database.release).get("expand", database.heads)) <= state.heads
-    if not expanded:
+    if not expanded and not state.interrupted:
         return "expand"
     if database.older:
         draft.later.append(f"contract the schema of {service}: waits for the last backend of {database.older[0]}")

@@ -43,8 +43,9 @@ def _running_edge(draft: Draft, name: str, edge: DesiredEdge, laid: frozenset[st
     running = draft.observed.edges[name]
     # A server gets traffic only when its processes are there.
     starts = draft.planned(*UNIT_CHANGES)
-    certificates = draft.changes_files(edge_unit(name, edge.host)) and any(f.secret for f in edge.files.values())
-    if running.structure != edge.structure or certificates:
+    certificates = edge.certificates(draft.key)
+    stale = certificates and draft.observed.units[edge_unit(name, edge.host)].loaded != certificates
+    if running.structure != edge.structure or stale:
         detail = tuple(_servers_changed(edge, running.servers.keys()))
         summary = f"edge       {name}: reload HAProxy, no connection lost"
         yield Operation(Kind.RELOAD_EDGE, name, EDGE, Mark.CHANGE, summary, laid | starts, detail)

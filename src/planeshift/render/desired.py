@@ -153,6 +153,11 @@ class DesiredEdge:
     binds: tuple[Bind, ...]  # all that it listens on, statistics included
     statistics: str
 
+    def certificates(self, key: bytes) -> str:
+        """One digest over its certificates, by which a running HAProxy is known to have read them; empty for none."""
+        digests = [f"{path} {file.digest(key)}" for path, file in sorted(self.files.items()) if file.secret]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:12] if digests else ""
+
 
 @dataclass(frozen=True)
 class DesiredDatabase:

@@ -161,7 +161,10 @@ class LocalHost:
     # --- processes
 
     def start(self, unit: str, programs: Sequence[Program]) -> None:
-        self._supervisor(unit).start()
+        supervisor = self._supervisor(unit)
+        if supervisor.programs() is not None:
+            supervisor.update()
+        supervisor.start()
         self._note(unit, _SUPERVISION, self._digest(self.runtime / unit / "supervisord.conf", b""))
 
     def reload(self, unit: str, programs: Sequence[Program]) -> None:
@@ -184,7 +187,8 @@ class LocalHost:
     def stop(self, unit: str) -> None:
         supervisor = self._supervisor(unit)
         supervisor.shut_down(LEFTOVER_SECONDS)
-        self.end(unit, [Process(p.pid, p.started) for p in processes.marked(f"{self.runtime}/{unit}")])
+        place = f"{self.runtime}/{unit}"
+        self.end(unit, [Process(p.pid, p.started) for p in processes.marked(place) if p.place == place])
 
     def end(self, unit: str, orphans: Sequence[Process]) -> None:
         processes.end(orphans, grace=15)

@@ -106,6 +106,8 @@ class MemoryControl(Port):
     @port(changes=False)
     def applied(self) -> Mapping[str, str]:
         for record in reversed(self.data.audit):
+            if record.get("result") == "down":
+                break
             if record.get("result") == "done" and isinstance(record.get("applied"), dict):
                 found: Mapping[str, str] = record["applied"]
                 return found
