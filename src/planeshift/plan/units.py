@@ -58,7 +58,7 @@ def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
 
 def _before_start(draft: Draft, unit_id: str, service: str, install: str) -> frozenset[str]:
     before = {f"{Kind.LAY_OUT}:{unit_id}", install, f"{Kind.PREPARE_DATABASE}:{service}"}
-    return frozenset(before | draft.planned(f"{Kind.MIGRATE}:{service}:"))
+    return frozenset(before | draft.planned(f"{Kind.MIGRATE}:{service}:", f"{Kind.STOP}:"))
 
 
 def _served_elsewhere(draft: Draft, unit: DesiredUnit) -> bool:
