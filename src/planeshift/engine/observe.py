@@ -32,13 +32,16 @@ def observe(world: World) -> Observed:
             state = edge.result()
             if state is not None:
                 running[name] = state
+        looked_at = {name: d.result() for name, d in databases.items()}
+        # Keystone may run already while its administrator is still to be made: then it knows nobody, and nothing.
+        knows = "keystone" not in looked_at or looked_at["keystone"].bootstrapped
         return Observed(
             secrets={name: world.secret_names(name) for name in desired.secrets},
             environments={name: e.result() for name, e in environments.items()},
             units=seen,
-            databases={name: d.result() for name, d in databases.items()},
+            databases=looked_at,
             edges=running,
-            identity=identity.result(),
+            identity=identity.result() if knows else None,
             listeners={p: holder for p, h in listeners.items() if (holder := h.result()) is not None},
             applied=world.control.applied(),
         )
