@@ -29,7 +29,7 @@ def client_environment(site: Site, world: World) -> dict[str, str]:
 
 
 def _cloud(site: Site, world: World) -> dict[str, Any]:
-    password = world.secret("keystone", "admin_password") if world.desired else ""
+    password = world.secret("keystone", "admin_password")
     if not password:
         path = world.desired.secrets["keystone"].path
         hint = "`planeshift up` makes one."

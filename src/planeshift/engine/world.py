@@ -53,13 +53,18 @@ class World:
     def secret(self, service: str, name: str) -> str:
         """A secret that is text, empty where there is none."""
         with self._lock:
-            value = self._values.get(service, {}).get(name, "")
+            value = self._read().get(service, {}).get(name, "")
         return value if isinstance(value, str) else ""
 
     def secret_names(self, service: str) -> frozenset[str]:
         """The names that a service's secret file holds."""
         with self._lock:
-            return frozenset(name for name, value in self._values.get(service, {}).items() if value)
+            return frozenset(name for name, value in self._read().get(service, {}).items() if value)
+
+    def _read(self) -> SecretValues:
+        if self._desired is None:
+            self.refresh()
+        return self._values
 
     def host_of(self, unit: str) -> Host:
         """The host of a unit, by the unit's id."""

@@ -63,7 +63,7 @@ def _beside(final: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
     try:
         yield partial
-        with contextlib.suppress(FileExistsError, OSError) if final.is_dir() else contextlib.nullcontext():
+        if not final.is_dir():  # another run may have been quicker
             partial.replace(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
