@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+DEV := $(VENV)/.made-dev
 
 .PHONY: help setup up down verify test check soak refresh golden bench clean
 
@@ -18,6 +19,12 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "error: $(PYTHON) cannot make a virtual environment; hint: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable .
+	@# compiled once, also where the surroundings tell Python not to keep what it compiles
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import openstack.connection, planeshift.app.api, planeshift.cli.change'
+	@touch $@
+
+$(DEV): $(STAMP)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable . --group dev
 	@touch $@
 
@@ -31,7 +38,7 @@ verify: setup    ## prove it by real round trips
 down: setup      ## stop it; its data stays
 	@$(BIN)/planeshift down --yes -f $(CLOUD)
 
-check: $(STAMP)  ## types, style and layers
+check: $(DEV)  ## types, style and layers
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
@@ -39,16 +46,16 @@ check: $(STAMP)  ## types, style and layers
 test: setup check  ## everything but the clusters: unit, golden, contract, then the real services
 	@$(BIN)/pytest -n 2 --dist loadgroup tests
 
-soak: setup      ## the full kill matrix on real services; takes hours
+soak: setup $(DEV)      ## the full kill matrix on real services; takes hours
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -x tests/local -k soak
 
-refresh: $(STAMP)  ## lock each service's releases anew: requirements, options, schema heads
+refresh: $(DEV)  ## lock each service's releases anew: requirements, options, schema heads
 	@$(BIN)/python scripts/refresh.py
 
-golden: $(STAMP)  ## rewrite the golden files; review them with git diff
+golden: $(DEV)  ## rewrite the golden files; review them with git diff
 	@PLANESHIFT_GOLDEN=write $(BIN)/pytest -q tests/golden tests/transcripts
 
-bench: setup     ## measure what benchmarks/README.md records
+bench: setup $(DEV)     ## measure what benchmarks/README.md records
 	@$(BIN)/python benchmarks/run.py
 
 clean:           ## remove the environment
