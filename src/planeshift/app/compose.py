@@ -22,9 +22,10 @@ from planeshift.render.desired import HostPaths
 def world(site: Site) -> World:
     """The world that a site's cloud file speaks of."""
     paths = host_paths(site)
+    for directory in (site.state, runtime(site.path).parent, runtime(site.path)):
+        if directory.is_symlink() or directory.exists():
+            files.private(directory)
     acted = {name: HostPaths(runtime=str(runtime(site.path)), state=str(site.state)) for name in _left(site)} | paths
-    if site.state.is_symlink() or site.state.exists():
-        files.private(site.state)
     return World(
         hosts={name: LocalHost(name, p, os.environ) for name, p in acted.items()},
         databases=LocalDatabases(site.state),

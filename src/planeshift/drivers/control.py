@@ -92,7 +92,7 @@ class LocalControl:
             path = self.root / name
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_line(event))
+                file.write(_line(event) if _is_whole(path) else b"\n" + _line(event))
 
     def _events(self, name: str) -> Iterator[dict[str, Any]]:
         try:
@@ -104,6 +104,13 @@ class LocalControl:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether no half of a line, which a kill has left, stands at the end."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        return file.read(1) in (b"", b"\n")
 
 
 def _line(event: Mapping[str, Any]) -> bytes:

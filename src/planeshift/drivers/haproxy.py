@@ -39,9 +39,7 @@ class HAProxy:
     def check(self, unit: str) -> None:
         path = self._directory(unit) / "haproxy.cfg"
         try:
-            done = subprocess.run(
-                [self.program, "-c", "-q", "-f", str(path)], capture_output=True, text=True, check=False
-            )
+            done = subprocess.run([self.program, "-c", "-f", str(path)], capture_output=True, text=True, check=False)
         except OSError as error:
             hint = "apt-get install haproxy"
             raise PlaneshiftError(Problem("PS605", "haproxy is not installed", hint=hint)) from error
@@ -71,7 +69,9 @@ class HAProxy:
             try:
                 processes = self._ask(unit, "show proc", MASTER)
             except OSError:
-                return  # no HAProxy runs, so no older one of it does
+                if self.state(unit) is None:
+                    return  # no HAProxy runs, so no older one of it does
+                processes = "# old workers\nits master does not listen yet"
             # https://docs.haproxy.org/2.6/management.html#9.4: workers of before a reload are listed on their own.
             older = processes.partition("# old workers")[2].partition("# programs")[0].strip()
             waited = time.monotonic() - began

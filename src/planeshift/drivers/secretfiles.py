@@ -10,7 +10,7 @@ from typing import Any
 
 from planeshift.catalog.spec import SecretValue
 from planeshift.drivers import files
-from planeshift.errors import PlaneshiftError, Problem, Where
+from planeshift.errors import CODES, PlaneshiftError, Problem, Where
 from planeshift.model.source import parse
 
 _HEADER = "# Secrets of one service, nothing else. Made by planeshift; keep it out of git until it is sealed.\n"
@@ -58,7 +58,7 @@ def _parsed(text: bytes, path: str) -> dict[str, Any]:
         data = parse(text, path).data
     except PlaneshiftError as error:
         # The line itself is a secret: where, but not what.
-        bare = [Problem(p.code, p.message.split(":")[0], p.where and Where(path, p.where.line)) for p in error.problems]
+        bare = [Problem(p.code, CODES[p.code][0], p.where and Where(path, p.where.line)) for p in error.problems]
         raise PlaneshiftError(bare) from None
     if data is None:
         return {}

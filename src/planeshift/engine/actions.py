@@ -182,6 +182,7 @@ def _start_edge(world: World, operation: Operation, say: Say) -> None:
     host.make_directories([f"{host.paths.state}/logs/{unit}"])
     host.start(unit, edge.programs)
     _wait_statistics(world, edge, unit, say)
+    world.edge.settle(unit, say)  # until its master listens too: a signal for a reload would be lost on it before
     host.mark_loaded(unit, edge.certificates(world.control.key()))
 
 
@@ -190,6 +191,7 @@ def _restart_edge(world: World, operation: Operation, say: Say) -> None:
     world.edge.check(unit)
     host.restart(unit, edge.programs)
     world.edge.wait(unit, edge.structure, say)
+    world.edge.settle(unit, say)
     host.mark_loaded(unit, edge.certificates(world.control.key()))
 
 

@@ -20,6 +20,7 @@ Path = tuple[str | int, ...]
 MAX_BYTES = 2 * 1024 * 1024
 MAX_NODES = 200_000
 MAX_DEPTH = 32
+MAX_NESTING = 1000
 
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
@@ -28,6 +29,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _LITERALS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
     form: value for word, value in (("true", True), ("false", False)) for form in (word, word.title(), word.upper())
 }
+# What the parser itself makes of values without a tag, by the rules of YAML 1.1.
+_KINDS = ("map", "seq", "str", "null", "bool", "int", "float", "timestamp", "value", "merge")
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in _KINDS}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -106,12 +110,27 @@ def scalar(text: str) -> Any:
 
 
 def _compose(text: str, file: str, lines: list[str]) -> yaml.Node | None:
+    _bound_depth(text, file, lines)
     loader = _Loader(text)
     try:
         root: yaml.Node | None = loader.get_single_node()
     finally:
         loader.dispose()
     return root
+
+
+def _bound_depth(text: str, file: str, lines: list[str]) -> None:
+    """Refuse a nesting that the C parser, which calls itself for each level, would end the process at."""
+    if text.count("[") + text.count("{") + max(map(len, lines), default=0) < MAX_NESTING:
+        return  # each level has a bracket or a column
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_NESTING:
+            raise PlaneshiftError(Problem("PS102", "the file is nested too deeply", Where(file)))
 
 
 def _syntax(error: yaml.YAMLError, file: str, lines: list[str]) -> Problem:
@@ -152,6 +171,8 @@ class _Builder:
             self.refuse("PS102", "the file says too much: it expands beyond what a cloud file may hold", node)
             raise PlaneshiftError(self.problems)
         self.document.values[path] = self.where(node)
+        if node.tag not in _TAGS:
+            self.refuse("PS104", f"the tag {control_free(node.tag)} is not allowed", node)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if isinstance(node, yaml.SequenceNode):
@@ -163,11 +184,7 @@ class _Builder:
         if any(not c.isprintable() and c not in "\n\t" for c in value):
             self.refuse("PS103", "a value holds control characters", node, "Remove them; names are plain text.")
             return ""
-        if _plain(node):
-            if node.tag.startswith("tag:yaml.org,2002:python") or node.tag.startswith("!"):
-                self.refuse("PS104", f"the tag {control_free(node.tag)} is not allowed", node)
-            return scalar(value)
-        return value
+        return scalar(value) if _plain(node) else value
 
     def mapping(self, node: yaml.Node, path: Path, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}

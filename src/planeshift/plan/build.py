@@ -14,6 +14,7 @@ from planeshift.plan import catalogue, databases, edges, files, units
 from planeshift.plan.draft import Draft
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Operation, Plan, in_order
+from planeshift.render.build import edge_unit
 from planeshift.render.desired import Desired
 
 _STEPS = (
@@ -79,7 +80,7 @@ def applied(desired: Desired, key: bytes) -> dict[str, str]:
     result = {unit_id: unit.digest(key) for unit_id, unit in desired.units.items()}
     for name, edge in desired.edges.items():
         weights = [(f.service, s.name, s.weight) for f in edge.frontends for s in f.servers]
-        result[f"edge {name}"] = f"{edge.structure} {weights}"
+        result[f"edge {name}"] = result[edge_unit(name, edge.host)] = f"{edge.structure} {weights}"
     for name, entries in desired.identity.items():
         result[f"catalogue {name}"] = f"{sorted(entries.endpoints.items())} {entries.user} {entries.roles}"
     return result

@@ -1,13 +1,14 @@
 """A unit's files: the operator's, unchanged, between the catalog's defaults and what is generated. Pure.
 
-oslo.config reads `~/.PROJECT/MAIN` and then, sorted, the files of `~/.PROJECT/MAIN.d/`; a later file wins. So each unit
-has a HOME of its own, in which MAIN holds the catalog's defaults and the operator's files keep their bytes:
+oslo.config reads `~/.PROJECT/MAIN` and then, sorted, the files of `~/.PROJECT/PROJECT.conf.d/`; a later file wins.
+(`MAIN.d/` it reads only for a program of that name, which a WSGI server is not.) So each unit has a HOME of its own, in
+which MAIN holds the catalog's defaults and the operator's files keep their bytes:
 
     home/.glance/glance-api.conf                          catalog defaults
-    home/.glance/glance-api.conf.d/10-glance-api.conf     the operator's
-    home/.glance/glance-api.conf.d/20-*.conf              the operator's further fragments
-    home/.glance/glance-api.conf.d/50-backend.conf        generated for this backend
-    home/.glance/glance-api.conf.d/90-secrets.conf        nothing but secrets, 0600
+    home/.glance/glance.conf.d/10-glance-api.conf         the operator's
+    home/.glance/glance.conf.d/20-*.conf                  the operator's further fragments
+    home/.glance/glance.conf.d/50-backend.conf            generated for this backend
+    home/.glance/glance.conf.d/90-secrets.conf            nothing but secrets, 0600
     home/.glance/policy.yaml, …                           the operator's other files, under their own paths
 """
 
@@ -29,6 +30,11 @@ def config_directory(spec: ServiceSpec) -> str:
     return f"home/.{spec.layout.project}"
 
 
+def fragments_directory(spec: ServiceSpec) -> str:
+    """Where every program of the service, whatever its name, finds what goes before its main file."""
+    return f"{config_directory(spec)}/{spec.layout.project}.conf.d"
+
+
 def operator_files(tree: Tree, directory: str) -> dict[str, bytes]:
     """The files of the operator's tree below a directory, by their path in it."""
     prefix = directory.rstrip("/") + "/"
@@ -37,13 +43,13 @@ def operator_files(tree: Tree, directory: str) -> dict[str, bytes]:
 
 def operator_paths(spec: ServiceSpec, operator: Mapping[str, bytes]) -> dict[str, bytes]:
     """The operator's files by the path below a unit's directory at which the service finds them."""
-    root, main = config_directory(spec), spec.layout.main
+    root, fragments, main = config_directory(spec), fragments_directory(spec), spec.layout.main
     result = {}
     for path, content in operator.items():
         if path == main:
-            result[f"{root}/{main}.d/10-{path}"] = content
+            result[f"{fragments}/10-{path}"] = content
         elif path.startswith(f"{main}.d/"):
-            result[f"{root}/{main}.d/20-{path.split('/', 1)[1]}"] = content
+            result[f"{fragments}/20-{path.split('/', 1)[1]}"] = content
         else:
             result[f"{root}/{path}"] = content
     return result
@@ -52,7 +58,7 @@ def operator_paths(spec: ServiceSpec, operator: Mapping[str, bytes]) -> dict[str
 def configuration(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], installed: str) -> dict[str, File]:
     """Every file that the service reads, by path below its unit's directory."""
     root, layout = config_directory(spec), spec.layout
-    fragments = f"{root}/{layout.main}.d"
+    fragments = fragments_directory(spec)
     result = {f"{root}/{layout.main}": File(ini(spec.defaults(site), f"Defaults of the catalog. {GENERATED}"))}
     result |= {f"{root}/{name}": File(link=f"{installed}/{path}") for name, path in layout.shipped.items()}
     result |= {path: File(content) for path, content in operator_paths(spec, operator).items()}
@@ -79,7 +85,7 @@ def shared_digest(spec: ServiceSpec, digests: Mapping[str, str]) -> str:
 
     `digests` are those of a unit's files, by path below its directory.
     """
-    root, fragments = config_directory(spec) + "/", f"{config_directory(spec)}/{spec.layout.main}.d/"
+    root, fragments = config_directory(spec) + "/", fragments_directory(spec) + "/"
     generated = {root + spec.layout.main, f"{fragments}50-backend.conf", f"{fragments}90-secrets.conf"}
     generated |= {root + name for name in spec.layout.shipped}
     private = tuple(f"{root}{directory}/" for directory in (*spec.key_directories.values(), "secrets"))

@@ -107,6 +107,7 @@ class LocalHost:
 
     def _place(self, unit: str) -> Path:
         place = self.runtime
+        files.private(place.parent)  # its owner could put another directory in the place of ours
         files.private(place)
         for part in unit.split("/"):
             place /= part
@@ -179,9 +180,7 @@ class LocalHost:
         supervisor.start()
 
     def restart(self, unit: str, programs: Sequence[Program]) -> None:
-        supervisor = self._supervisor(unit)
-        supervisor.update()
-        supervisor.start()
+        self._supervisor(unit).restart()
         self._note(unit, _SUPERVISION, self._digest(self.runtime / unit / "supervisord.conf", b""))
 
     def stop(self, unit: str) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render.supervisor import MARKER
 
 _RUNNING = {10, 20}  # STARTING, RUNNING
+_ALIVE = {10, 20, 40}  # and STOPPING
 START_SECONDS = 20
 
 
@@ -95,11 +96,28 @@ class Supervisor:
         """Read the configuration anew: stop what changed or went, start what is new."""
         api = self._api()
         [[added, changed, removed]] = api.supervisor.reloadConfig()
+        self._stop([*changed, *removed])
         for name in [*changed, *removed]:
-            api.supervisor.stopProcessGroup(name, True)
             api.supervisor.removeProcessGroup(name)
         for name in [*added, *changed]:
             api.supervisor.addProcessGroup(name)
+
+    def restart(self) -> None:
+        """Read the configuration anew, and start every program again."""
+        before = self.programs()
+        if before is not None:
+            self.update()
+            now = self.programs() or {}
+            self._stop([name for name, s in now.items() if s.running and name in before and s.pid == before[name].pid])
+        self.start()
+
+    def _stop(self, programs: Sequence[str]) -> None:
+        """Let programs end. One that takes longer than it may is killed by the supervisor, so this comes to an end."""
+        for name in programs:
+            with contextlib.suppress(xmlrpc.client.Fault):  # NOT_RUNNING
+                self._api().supervisor.stopProcess(name, False)  # waiting is up to us: a call has its time limit
+        while any(p["name"] in programs and p["state"] in _ALIVE for p in self._api().supervisor.getAllProcessInfo()):
+            time.sleep(0.02)
 
     def signal(self, program: str, name: str) -> None:
         """Send a program a signal, by its name without SIG."""

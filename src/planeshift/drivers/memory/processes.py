@@ -22,6 +22,7 @@ from planeshift.drivers.memory.data import (
     UnitData,
 )
 from planeshift.render.desired import File
+from planeshift.render.files import config_directory, fragments_directory
 
 SUPERVISION = "supervisord.conf"
 _BIND = re.compile(r"^bind = '(?P<bind>.*)'$", re.MULTILINE)
@@ -244,6 +245,8 @@ def _healthy(data: Data, process: ProcessData) -> bool:
     if process.edge is not None:
         return True
     host, service = process.unit.split("/")[:2]
+    if service not in catalog.names():
+        return True
     if not process.environment:  # a web server of the system's, before the service's own
         return any(_healthy(data, p) for p in of(data, process.unit) if p.environment)
     release = data.environments.get(host, {}).get(process.environment, ("", ""))[1]
@@ -259,9 +262,9 @@ def connection(service: str, process: ProcessData) -> str:
 def option(files: Mapping[str, File], service: str, section: str, name: str) -> str:
     """An option of a service as it reads it from its files, the last one winning."""
     spec, value = catalog.service(service), ""
-    main = f"home/.{spec.layout.project}/{spec.layout.main}"
+    main, fragments = f"{config_directory(spec)}/{spec.layout.main}", f"{fragments_directory(spec)}/"
     for path in sorted(files):
-        if path == main or path.startswith(f"{main}.d/"):
+        if path == main or path.startswith(fragments):
             for entry in inifile.parse(files[path].content.decode("utf-8", "replace"), path).entries:
                 if (entry.section, entry.key) == (section, name):
                     value = entry.value.replace("$$", "$")

@@ -1,0 +1,71 @@
+"""Each port twice: in memory, and the real one, on directories and loopback addresses of its own that end with it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rigs import EdgeRig, HostRig, MemoryEdgeRig, MemoryHostRig, RealEdgeRig, RealHostRig
+
+from planeshift.drivers.local import processes
+from planeshift.drivers.memory import Memory
+
+_numbers = itertools.count(1)
+KINDS = ("memory", "real")
+
+
+def address() -> str:
+    """A loopback address that no other test, of this process or another, uses."""
+    return f"127.91.{os.getpid() % 250 + 1}.{next(_numbers) % 250 + 1}"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path, since sockets lie in it. No process that was marked with it may be left."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    path = Path(tempfile.mkdtemp(prefix="ps-", dir=base))
+    yield path
+    left = list(processes.marked(str(path)))
+    for process in left:
+        os.kill(process.pid, signal.SIGKILL)
+    shutil.rmtree(path)
+    assert not left, f"processes were left: {left}"
+
+
+@pytest.fixture(params=KINDS)
+def host(request: pytest.FixtureRequest, directory: Path) -> Iterator[HostRig]:
+    """A host, with a small web server for a unit."""
+    rig: HostRig = (
+        MemoryHostRig(Memory(), address()) if request.param == "memory" else RealHostRig(directory, address())
+    )
+    yield rig
+    rig.clean_up()
+
+
+@pytest.fixture(params=KINDS)
+def edge(request: pytest.FixtureRequest, directory: Path) -> Iterator[EdgeRig]:
+    """An edge on a host, with servers behind it."""
+    if request.param == "real" and not shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+        pytest.skip("haproxy is not installed")
+    rig: EdgeRig
+    if request.param == "memory":
+        rig = MemoryEdgeRig(MemoryHostRig(Memory(), address()), address)
+    else:
+        rig = RealEdgeRig(RealHostRig(directory, address()), address)
+    yield rig
+    rig.clean_up()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """For ports that need no rig."""
+    return str(request.param)
+
+
+Make = Callable[[], object]

@@ -1,0 +1,174 @@
+"""What databases do, in memory and for real (SQLite)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from planeshift.drivers.databases import LocalDatabases
+from planeshift.drivers.memory import Memory
+from planeshift.errors import PlaneshiftError
+from planeshift.plan.observed import DatabaseState
+from planeshift.ports import Databases, quiet
+from planeshift.render.desired import DesiredDatabase
+
+EXISTS = "SELECT 1 FROM local_user WHERE name = 'admin'"
+
+
+class Rig:
+    """Databases, and a service's own programs, which migrate and write."""
+
+    def __init__(
+        self, port: Databases, path: Path, migrate: Callable[[str], None], user: Callable[[str], None]
+    ) -> None:
+        self.port, self.migrate, self.user = port, migrate, user
+        self.database = DesiredDatabase(
+            "keystone",
+            "sqlite",
+            f"sqlite:///{path}",
+            str(path),
+            "here",
+            "here/keystone/vms",
+            "2026.2",
+            frozenset({"new"}),
+        )
+
+    def state(self, exists: str = EXISTS) -> DatabaseState:
+        return self.port.state(self.database, "", exists)
+
+
+@pytest.fixture
+def databases(kind: str, tmp_path: Path) -> Rig:
+    path = tmp_path / "data" / "keystone.sqlite"
+    if kind == "memory":
+        memory = Memory()
+
+        def migrate(head: str) -> None:
+            there = memory.data.databases[f"sqlite:///{path}"]
+            there.tables, there.heads = True, frozenset({head} if head else ())
+
+        def user(name: str) -> None:
+            memory.data.databases[f"sqlite:///{path}"].keystone.passwords[name] = "x"
+
+        return Rig(memory.databases, path, migrate, user)
+
+    def write(*statements: str) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def migrate_(head: str) -> None:
+        write(
+            "CREATE TABLE IF NOT EXISTS local_user (name TEXT)",
+            "CREATE TABLE IF NOT EXISTS alembic_version (version_num TEXT)",
+            "DELETE FROM alembic_version",
+        )
+        if head:
+            write(f"INSERT INTO alembic_version VALUES ('{head}')")
+
+    return Rig(
+        LocalDatabases(tmp_path / "state"),
+        path,
+        migrate_,
+        lambda name: write(f"INSERT INTO local_user VALUES ('{name}')"),
+    )
+
+
+def test_what_is_not_there_can_be_made(databases: Rig) -> None:
+    assert databases.state() == DatabaseState(reachable=True, exists=False, empty=True)
+    for _ in range(2):
+        databases.port.prepare(databases.database)
+        assert databases.state() == DatabaseState(reachable=True, exists=True, empty=True)
+
+
+def test_making_it_again_loses_nothing(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    databases.port.prepare(databases.database)
+    assert databases.state().heads == {"old"}
+
+
+def test_heads_and_the_first_content_are_seen(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    state = databases.state()
+    assert (state.empty, state.heads, state.bootstrapped) == (False, {"old"}, False)
+    databases.user("admin")
+    assert databases.state().bootstrapped
+    assert not databases.state(exists="").bootstrapped
+
+
+def test_tables_without_heads_are_not_empty(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("")
+    state = databases.state()
+    assert (state.empty, state.heads) == (False, frozenset())
+
+
+def test_a_step_that_began_is_told_until_it_ends(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    for step in ("create", "expand"):
+        databases.port.migrating("keystone", step)
+        assert databases.state().interrupted == step
+    for _ in range(2):
+        databases.port.migrating("keystone", "")
+        assert databases.state().interrupted == ""
+
+
+def test_a_creation_that_was_cut_off_counts_as_empty_and_is_cleared(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.port.migrating("keystone", "create")
+    databases.migrate("old")
+    assert databases.state().empty
+    databases.port.restore(databases.database, "", quiet)
+    assert databases.state() == DatabaseState(reachable=True, exists=True, empty=True)
+
+
+def test_a_migration_that_was_cut_off_is_undone_by_the_last_backup(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    databases.user("admin")
+    assert databases.port.back_up(databases.database, "", quiet)
+    databases.port.migrating("keystone", "expand")
+    databases.migrate("half")
+    databases.port.restore(databases.database, "", quiet)
+    state = databases.state()
+    assert (state.heads, state.bootstrapped, state.interrupted) == ({"old"}, True, "")
+
+
+def test_a_backup_changes_nothing(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    before = databases.state()
+    databases.port.back_up(databases.database, "", quiet)
+    assert databases.state() == before
+
+
+def test_nothing_is_restored_where_nothing_was_cut_off(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    databases.port.back_up(databases.database, "", quiet)
+    databases.migrate("new")
+    databases.port.restore(databases.database, "", quiet)
+    assert databases.state().heads == {"new"}
+
+
+def test_a_migration_that_no_backup_precedes_cannot_be_undone(databases: Rig) -> None:
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    databases.port.migrating("keystone", "expand")
+    with pytest.raises(PlaneshiftError) as caught:
+        databases.port.restore(databases.database, "", quiet)
+    assert caught.value.problems[0].code == "PS506"
+    assert databases.state().heads == {"old"}
+
+
+def test_there_is_no_backup_of_what_is_not_there(databases: Rig) -> None:
+    with pytest.raises(PlaneshiftError) as caught:
+        databases.port.back_up(databases.database, "", quiet)
+    assert caught.value.problems[0].code == "PS506"
+    assert not databases.state().exists

@@ -1,0 +1,212 @@
+"""Clouds in memory, for tests: a cloud file's text in, an engine's world over the memory drivers out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+
+import yaml
+
+from planeshift import catalog
+from planeshift.app import change
+from planeshift.catalog.spec import SecretValue
+from planeshift.drivers.memory import Data, Memory, processes
+from planeshift.drivers.memory.data import DatabaseData, KeystoneData
+from planeshift.drivers.memory.processes import without_credentials
+from planeshift.engine.run import Event
+from planeshift.engine.world import World
+from planeshift.model import cloud as model
+from planeshift.model.load import load
+from planeshift.plan.operations import Kind, Plan
+from planeshift.render import rules, topology
+from planeshift.render.build import build, edge_unit, secret_path
+from planeshift.render.desired import HostPaths, Tree
+
+FOUR = """
+hosts: [{name: here, via: local}]
+services:
+  keystone: {backends: {vms: {hosts: [here]}}}
+  glance: {backends: {vms: {hosts: [here]}}}
+  placement: {backends: {vms: {hosts: [here]}}}
+  barbican: {backends: {vms: {hosts: [here]}}}
+"""
+TWO_BACKENDS = """
+hosts: [{name: a, via: local, address: 127.0.0.2}, {name: b, via: local, address: 127.0.0.3}]
+services:
+  keystone: {backends: {one: {hosts: [a], weight: 90}, two: {hosts: [b], weight: 10}}}
+"""
+KEYSTONE = """
+hosts: [{name: here, via: local}]
+services: {keystone: {backends: {vms: {hosts: [here]}}}}
+"""
+PASSWORD = "the operator's own"
+
+
+def cloud(spec: str | Mapping[str, object]) -> model.Cloud:
+    """A valid cloud from the `spec` of its file. Fails where the rules have anything against it."""
+    body = yaml.safe_load(textwrap.dedent(spec)) if isinstance(spec, str) else spec
+    whole = {"apiVersion": "planeshift/v1", "kind": "Cloud", "metadata": {"name": "test"}, "spec": body}
+    loaded = load(yaml.safe_dump(whole), "cloud.yaml")
+    problems = [p for p in rules.check(loaded) if not p.warning]
+    assert not problems, problems
+    return loaded.cloud
+
+
+def paths() -> HostPaths:
+    """Where things would be on a host."""
+    return HostPaths(runtime="/run/t", state="/var/t")
+
+
+def enter(memory: Memory, declared: model.Cloud, tree: Tree | None = None) -> World:
+    """What a new process sees of a world: the engine's view of it, for a cloud file."""
+    ours = {h.name: paths() for h in declared.spec.hosts if h.via == "local"}
+    left = {unit.split("/")[0] for unit in memory.data.units}
+    return World(
+        hosts={name: memory.host(name, paths()) for name in sorted(left | set(ours))},
+        databases=memory.databases,
+        edge=memory.edge,
+        identity=memory.identity,
+        secrets=memory.secrets,
+        maker=memory.maker,
+        control=memory.control,
+        clock=memory.clock,
+        render=lambda secrets: build(declared, tree or {}, secrets, ours),
+    )
+
+
+def provide(data: Data, declared: model.Cloud) -> None:
+    """Let there be what the operator brings: schemas with their passwords, and what other people run."""
+    for name in topology.ours(declared):
+        database = topology.database(declared, name)
+        content = DatabaseData(password=PASSWORD)
+        if database is not None and database.engine != "sqlite":
+            user, schema = database.user or name, database.name or name
+            url = without_credentials(f"mysql+pymysql://{user}@{database.host}:{database.port}/{schema}")
+            content = data.databases.setdefault(url, content)
+            _secrets(data, declared, name)["database_password"] = PASSWORD
+        _others(data, declared, name, content)
+    foreign = declared.spec.services.get("keystone")
+    if foreign and foreign.endpoint:
+        host, _, port = foreign.endpoint.partition("//")[2].partition("/")[0].rpartition(":")
+        data.elsewhere.setdefault((host, int(port)), KeystoneData(passwords={"admin": PASSWORD}))
+        _secrets(data, declared, "keystone")["admin_password"] = PASSWORD
+
+
+def _others(data: Data, declared: model.Cloud, name: str, content: DatabaseData) -> None:
+    """Backends of a service that others run: they are up, and have their secrets and schema."""
+    known = topology.hosts(declared)
+    for backend in declared.spec.services[name].backends.values():
+        for host in (known[h] for h in backend.hosts if known[h].via == "external"):
+            place = (host.address, topology.backend_port(declared, name, backend, host))
+            if place in data.elsewhere:
+                continue
+            data.elsewhere[place] = content.keystone if name == "keystone" else None
+            for secret in catalog.service(name).secrets:
+                value = {"0": PASSWORD, "1": PASSWORD} if secret.kind == "fernet-keys" else PASSWORD
+                _secrets(data, declared, name).setdefault(secret.name, value)
+            if not content.tables:
+                content.heads = frozenset(catalog.facts(name, catalog.releases(name)[0])["heads"])
+                content.tables = True
+                content.keystone.passwords["admin"] = str(_secrets(data, declared, name).get("admin_password", ""))
+
+
+def _secrets(data: Data, declared: model.Cloud, service: str) -> dict[str, SecretValue]:
+    return data.secrets.setdefault(secret_path(declared, service), {})
+
+
+class Operator:
+    """Somebody with a cloud file, who runs one process after another against one world."""
+
+    def __init__(self, spec: str | Mapping[str, object] | model.Cloud, data: Data | None = None) -> None:
+        self.memory = Memory(data)
+        self.tree: dict[str, bytes] = {}
+        self.events: list[Event] = []
+        self.said: list[str] = []
+        self.edit(spec)
+
+    def edit(self, spec: str | Mapping[str, object] | model.Cloud) -> None:
+        """Write another cloud file."""
+        self.cloud = spec if isinstance(spec, model.Cloud) else cloud(spec)
+        provide(self.memory.data, self.cloud)
+
+    @property
+    def data(self) -> Data:
+        return self.memory.data
+
+    def next(self) -> World:
+        """A new process."""
+        self.memory = self.memory.revive()
+        return enter(self.memory, self.cloud, self.tree)
+
+    def plan(self, **options: Iterable[str]) -> Plan:
+        """What `planeshift plan` finds."""
+        return change.plan(self.next(), **options)  # type: ignore[arg-type]
+
+    def up(
+        self,
+        *,
+        workers: int = 1,
+        saved: Plan | None = None,
+        contract: Iterable[str] = (),
+        agree: Callable[[Plan], bool] = lambda plan: True,
+        prepare: Callable[[Memory, World], None] | None = None,
+    ) -> Plan | None:
+        """`planeshift up`, in a new process; `prepare` may arrange what goes wrong with it."""
+        world = self.next()
+        if prepare:
+            prepare(self.memory, world)
+        return change.up(
+            world,
+            agree=agree,
+            listen=self.events.append,
+            say=self.said.append,
+            workers=workers,
+            saved=saved,
+            contract=contract,
+        )
+
+
+def kinds(plan: Plan) -> list[Kind]:
+    """The kinds of a plan's operations, in their order."""
+    return [o.kind for o in plan.operations]
+
+
+def ids(plan: Plan) -> list[str]:
+    """The ids of a plan's operations, in their order."""
+    return [o.id for o in plan.operations]
+
+
+def assert_serves(operator: Operator) -> None:
+    """What runs is what is declared: by a look at the world itself, not at what anybody noted of it."""
+    desired, data = operator.next().desired, operator.data
+    laid = {name: unit.files for name, unit in desired.units.items()}
+    laid |= {edge_unit(e.name, e.host): e.files for e in desired.edges.values()}
+    assert set(data.units) == set(laid), "units that are not desired, or not there"
+    for name, files in laid.items():
+        unit, running = data.units[name], processes.supervised(data, name)
+        assert unit.files == dict(files), f"files of {name}"
+        assert unit.supervisor is not None, f"{name} has no supervisor"
+        assert unit.supervisor.config.encode() == files["supervisord.conf"].content, (
+            f"the supervisor of {name} is stale"
+        )
+        assert set(running) == set(processes.programs(unit.supervisor.config)), f"programs of {name}"
+        assert not processes.orphans(data, name), f"{name} has orphans"
+        for process in running.values():
+            own = process.edge is not None
+            read, lie = (
+                {p: f for p, f in x.items() if not (own and p == "haproxy.cfg")} for x in (process.read, files)
+            )
+            assert read == lie, f"{name}: {process.program} has read other files than lie there"
+    for edge in desired.edges.values():
+        running_edge = processes.supervised(data, edge_unit(edge.name, edge.host))["haproxy"].edge
+        assert running_edge is not None
+        assert running_edge.structure == edge.structure, f"the edge {edge.name} runs an older structure"
+        now = {place: (s.weight, s.withheld) for place, s in running_edge.servers.items()}
+        assert now == {(f.service, s.name): (s.weight, False) for f in edge.frontends for s in f.servers}
+    for database in desired.databases.values():
+        there = data.databases[without_credentials(database.url)]
+        assert there.heads in (database.heads, processes.expanded(database.service, database.release))
+    assert not data.notes
+    assert not data.commands
+    assert not data.holder
+    assert not data.journal or data.journal[-1]["what"] == "end plan"
