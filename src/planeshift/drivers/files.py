@@ -47,7 +47,8 @@ def private(path: Path) -> None:
     read or led astray by somebody else.
     """
     with failing(f"{path} cannot be made"):
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):  # what is there instead is told below
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory of this user"

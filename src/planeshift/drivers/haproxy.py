@@ -17,6 +17,7 @@ from planeshift.ports import Say
 
 MASTER = "master.sock"
 DRAIN_SECONDS = 620
+CHECK_SECONDS = 60
 _WITHHELD = 0x01 | 0x08 | 0x02 | 0x10  # forced or inherited maintenance and drain, 9.3 "show servers state"
 
 
@@ -99,7 +100,26 @@ class HAProxy:
             time.sleep(0.2)
 
     def admit(self, unit: str, frontend: str, server: str) -> None:
-        self._order(unit, f"set server {frontend}/{server} state ready")
+        if self.state(unit) is not None:
+            self._order(unit, f"set server {frontend}/{server} state ready")
+
+    def wait_up(self, unit: str, frontend: str, server: str, say: Say) -> None:
+        began, told = time.monotonic(), 0.0
+        while True:
+            state = self.state(unit)
+            now = state.servers.get((frontend, server)) if state else None
+            if now is None or now.up:
+                return
+            waited = time.monotonic() - began
+            if waited > CHECK_SECONDS:
+                why = f"its check says: {now.check}"
+                raise PlaneshiftError(
+                    Problem("PS607", f"HAProxy of {unit} does not find {frontend}/{server} up", why=why)
+                )
+            if waited - told > 2:
+                told = waited
+                say(f"waiting for {frontend}/{server} to be found up since {waited:.0f} s ({now.check})")
+            time.sleep(0.05)
 
     def _sessions(self, unit: str, frontend: str, server: str) -> int:
         for row in _rows(self._ask(unit, "show stat")):

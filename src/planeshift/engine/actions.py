@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from planeshift.catalog.spec import Migration, SecretValue, Site
 from planeshift.engine.world import World
@@ -63,9 +63,9 @@ def _back_up(world: World, operation: Operation, say: Say) -> None:
     say(f"backup: {world.databases.back_up(world.desired.databases[operation.subject], password, say)}")
 
 
-def _restore(world: World, operation: Operation, say: Say) -> None:
+def _clear(world: World, operation: Operation, say: Say) -> None:
     password = world.secret(operation.subject, "database_password")
-    world.databases.restore(world.desired.databases[operation.subject], password, say)
+    world.databases.clear(world.desired.databases[operation.subject], password, say)
 
 
 def _migrate(world: World, operation: Operation, say: Say) -> None:
@@ -220,12 +220,24 @@ def _set_weights(world: World, operation: Operation, say: Say) -> None:
 
 
 def _withhold(world: World, operation: Operation, say: Say) -> None:
-    unit = world.unit(operation.subject).unit
+    for edge, frontend, server in _servers(world, operation.subject):
+        world.edge.withhold(edge, frontend, server, say)
+
+
+def _admit(world: World, operation: Operation, say: Say) -> None:
+    for edge, frontend, server in _servers(world, operation.subject):
+        world.edge.admit(edge, frontend, server)
+        world.edge.wait_up(edge, frontend, server, say)
+
+
+def _servers(world: World, unit_id: str) -> Iterator[tuple[str, str, str]]:
+    """The server lines of a unit: the edge's unit, the frontend, the server."""
+    unit = world.unit(unit_id).unit
     for edge in world.desired.edges.values():
         for frontend in edge.frontends:
             for server in frontend.servers:
                 if (frontend.service, server.host, server.backend) == (unit.service, unit.host, unit.backend):
-                    world.edge.withhold(edge_unit(edge.name, edge.host), frontend.service, server.name, say)
+                    yield edge_unit(edge.name, edge.host), frontend.service, server.name
 
 
 def _edge(world: World, operation: Operation) -> tuple[DesiredEdge, str, Host]:
@@ -258,10 +270,11 @@ _ACTIONS: dict[Kind, Action] = {
     Kind.LAY_OUT: _lay_out,
     Kind.PREPARE_DATABASE: _prepare_database,
     Kind.BACK_UP: _back_up,
-    Kind.RESTORE: _restore,
+    Kind.CLEAR: _clear,
     Kind.MIGRATE: _migrate,
     Kind.BOOTSTRAP: _bootstrap,
     Kind.WITHHOLD: _withhold,
+    Kind.ADMIT: _admit,
     Kind.END_ORPHANS: _end_orphans,
     Kind.START: _start,
     Kind.RELOAD: _reload,

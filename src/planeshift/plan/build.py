@@ -63,10 +63,10 @@ def _operations(draft: Draft) -> list[Operation]:
     result: list[Operation] = []
     for step in _STEPS:
         for operation in step(draft):
-            # Only what is really planned is waited for.
-            result.append(replace(operation, needs=operation.needs & draft.ids))
+            result.append(operation)
             draft.ids.add(operation.id)
-    return result
+    # Only what is really planned is waited for.
+    return [replace(operation, needs=operation.needs & draft.ids) for operation in result]
 
 
 def _with_drift(operation: Operation, before: Mapping[str, str], wanted: Mapping[str, str]) -> Operation:

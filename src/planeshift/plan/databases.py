@@ -31,12 +31,19 @@ def _database(draft: Draft, service: str, database: DesiredDatabase, state: Data
     ready = base | {f"{Kind.PREPARE_DATABASE}:{service}"}
     step = _step(draft, service, database, state)
     if state.interrupted:
-        draft.notes.append(f"A migration of {service} ({state.interrupted}) was interrupted; it is done again.")
-        yield draft.operation(Kind.RESTORE, service, Mark.CHANGE, "database   restore the backup made before it", ready)
+        draft.notes.append(
+            f"A migration of {service} ({state.interrupted}) was interrupted; it is done again. "
+            "The backup of before it is kept."
+        )
+    if state.interrupted == "create":
+        # Nothing but its own half-made tables can be in there. A backup is never put back by itself: what older code
+        # has written since would be lost.
+        summary = "database   remove what the interrupted creation left"
+        yield draft.operation(Kind.CLEAR, service, Mark.CHANGE, summary, ready)
     if step:
         if not state.empty:
             summary = f"backup     of the database of {service}, restored once as a test"
-            needs = ready | {f"{Kind.RESTORE}:{service}"}
+            needs = ready | {f"{Kind.CLEAR}:{service}"}
             yield draft.operation(Kind.BACK_UP, service, Mark.ADD, summary, needs)
         yield draft.operation(
             Kind.MIGRATE,
@@ -44,7 +51,7 @@ def _database(draft: Draft, service: str, database: DesiredDatabase, state: Data
             Mark.ADD if state.empty else Mark.CHANGE,
             f"schema     {step} to {database.release}"
             + (f", beside {', '.join(database.older)}" if database.older else ""),
-            ready | {f"{Kind.BACK_UP}:{service}", f"{Kind.RESTORE}:{service}"},
+            ready | {f"{Kind.BACK_UP}:{service}", f"{Kind.CLEAR}:{service}"},
             argument=step,
         )
     if spec.bootstrap and not state.bootstrapped:
@@ -59,28 +66,21 @@ def _step(draft: Draft, service: str, database: DesiredDatabase, state: Database
     """The migration's step that is due: create, upgrade, expand, contract, or none."""
     if state.empty:
         return "create"
-    if state.interrupted in ("upgrade", "expand"):
-        return state.interrupted  # done again, once what it left is put back
-    if state.heads >= database.heads and not state.interrupted:
-        return ""
-    newer = next(
-        (r for r in catalog.releases(service) if r > database.release and _holds(draft, service, r, state)), ""
-    )
-    if newer:
-        draft.problems.append(
-            Problem(
-                "PS505",
-                f"the database of {service} has the schema of {newer}, newer than {database.release}",
-                why="Schemas only go forward: older code would read what it does not know.",
-                hint=f'Run {service} from "{newer}", or restore the backup that was made before its migration.',
-            )
-        )
+    if state.interrupted:
+        return state.interrupted  # its commands go on from what they did
+    own = _revisions(service, database.release)
+    for newer in (r for r in catalog.releases(service) if r > database.release):
+        if state.heads >= frozenset(catalog.facts(service, newer)["heads"]) - own != frozenset():
+            return _too_new(draft, service, database, newer)
+        if state.heads & (_revisions(service, newer) - own):
+            return ""  # expanded for a newer release, which this one lives with
+    if state.heads >= database.heads:
         return ""
     migration = draft.desired.specs[service].migration
     if migration.kind == "single":
         return "upgrade"
     expanded = frozenset(catalog.facts(service, database.release).get("expand", database.heads)) <= state.heads
-    if not expanded and not state.interrupted:
+    if not expanded:
         return "expand"
     if database.older:
         draft.later.append(f"contract the schema of {service}: waits for the last backend of {database.older[0]}")
@@ -91,6 +91,19 @@ def _step(draft: Draft, service: str, database: DesiredDatabase, state: Database
     return ""
 
 
-def _holds(draft: Draft, service: str, release: str, state: DatabaseState) -> bool:
-    heads = frozenset(catalog.facts(service, release)["heads"])
-    return bool(state.heads) and state.heads <= heads
+def _revisions(service: str, release: str) -> frozenset[str]:
+    """The schema revisions that a release's migrations end with, those of its expansion included."""
+    facts = catalog.facts(service, release)
+    return frozenset(facts["heads"]) | frozenset(facts.get("expand", ()))
+
+
+def _too_new(draft: Draft, service: str, database: DesiredDatabase, newer: str) -> str:
+    draft.problems.append(
+        Problem(
+            "PS505",
+            f"the database of {service} has the schema of {newer}, newer than {database.release}",
+            why="Schemas only go forward: older code would read what it does not know.",
+            hint=f'Run {service} from "{newer}", or restore the backup that was made before its migration.',
+        )
+    )
+    return ""

@@ -28,6 +28,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    turns: dict[str, frozenset[str]] = field(default_factory=dict)  # service → what its next unit's turn waits for
 
     def planned(self, *prefixes: str) -> frozenset[str]:
         """The ids so far that begin with one of these."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from planeshift.plan.draft import EDGE, UNIT_CHANGES, Draft
 from planeshift.plan.files import lay_out
 from planeshift.plan.observed import UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.build import edge_unit
-from planeshift.render.desired import DesiredEdge
+from planeshift.render.desired import DesiredEdge, Frontend, Server
 
 
 def edges(draft: Draft) -> Iterator[Operation]:
@@ -41,19 +41,23 @@ def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:
 
 def _running_edge(draft: Draft, name: str, edge: DesiredEdge, laid: frozenset[str]) -> Iterator[Operation]:
     running = draft.observed.edges[name]
-    # A server gets traffic only when its processes are there.
-    starts = draft.planned(*UNIT_CHANGES)
+    # A new server gets traffic only when its processes are there.
+    joining = {f"{Kind.START}:{s.host}/{f.service}/{s.backend}" for f, s in _new(edge, running.servers.keys())}
     certificates = edge.certificates(draft.key)
     stale = certificates and draft.observed.units[edge_unit(name, edge.host)].loaded != certificates
     if running.structure != edge.structure or stale:
         detail = tuple(_servers_changed(edge, running.servers.keys()))
         summary = f"edge       {name}: reload HAProxy, no connection lost"
-        yield Operation(Kind.RELOAD_EDGE, name, EDGE, Mark.CHANGE, summary, laid | starts, detail)
+        yield Operation(Kind.RELOAD_EDGE, name, EDGE, Mark.CHANGE, summary, laid | joining, detail)
     detail = tuple(_weights_changed(draft, edge, name))
     if detail:
-        needs = laid | starts | {f"{Kind.RELOAD_EDGE}:{name}"}
+        needs = laid | draft.planned(*UNIT_CHANGES, f"{Kind.ADMIT}:") | {f"{Kind.RELOAD_EDGE}:{name}"}
         summary = f"traffic    {name}: set weights"
         yield Operation(Kind.SET_WEIGHTS, name, EDGE, Mark.CHANGE, summary, frozenset(needs), detail)
+
+
+def _new(edge: DesiredEdge, there: Collection[tuple[str, str]]) -> list[tuple[Frontend, Server]]:
+    return [(f, s) for f in edge.frontends for s in f.servers if (f.service, s.name) not in there]
 
 
 def _weights_changed(draft: Draft, edge: DesiredEdge, name: str) -> Iterator[str]:
@@ -61,10 +65,10 @@ def _weights_changed(draft: Draft, edge: DesiredEdge, name: str) -> Iterator[str
     for frontend in edge.frontends:
         for server in frontend.servers:
             now = running.servers.get((frontend.service, server.name))
-            withheld = f"{Kind.WITHHOLD}:{server.host}/{frontend.service}/{server.backend}" in draft.ids
+            admitted = f"{Kind.ADMIT}:{server.host}/{frontend.service}/{server.backend}" in draft.ids
             if now and now.weight != server.weight:
                 yield f"{frontend.service} {server.name}: {now.weight} -> {server.weight} of 256"
-            if (now and now.withheld) or withheld:
+            if now and now.withheld and not admitted:
                 yield f"{frontend.service} {server.name}: take traffic again"
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from planeshift.plan.draft import EDGE, EDGE_CHANGES, Draft, install_id
-from planeshift.plan.observed import UnitState
+from planeshift.plan.observed import EdgeState, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.build import edge_unit
-from planeshift.render.desired import DesiredUnit
+from planeshift.render.desired import DesiredUnit, Server
+
+SERVES = "serves"  # no operation has this id: nothing to wait for
 
 
 def processes(draft: Draft) -> Iterator[Operation]:
@@ -20,57 +23,90 @@ def processes(draft: Draft) -> Iterator[Operation]:
 def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
     state, service = draft.observed.units.get(unit_id, UnitState()), unit.unit.service
     ready = _before_start(draft, unit_id, service, install_id(unit))
-    stopped = [p.name for p in unit.programs if p.name not in state.running]
-    if state.orphans:
-        if _served_elsewhere(draft, unit):
-            yield draft.operation(
-                Kind.WITHHOLD, unit_id, Mark.CHANGE, f"edge       take {unit_id} out", frozenset(), service
-            )
-        count = len(state.orphans)
-        yield draft.operation(
-            Kind.END_ORPHANS,
-            unit_id,
-            Mark.CHANGE,
-            f"orphans    {unit_id}: {count} process{'es' * (count > 1)} without a supervisor, to be ended",
-            frozenset({f"{Kind.WITHHOLD}:{unit_id}"}),
-            service,
-        )
-    if not state.supervised or stopped:
-        mark = Mark.ADD if not state.files else Mark.CHANGE
-        what = ", ".join(stopped) or "its supervisor"
-        needs = ready | {f"{Kind.END_ORPHANS}:{unit_id}"}
-        summary = f"processes  {unit_id}: start {what} on {unit.unit.address}:{unit.unit.port}"
-        if draft.is_foreign(unit.unit.address, unit.unit.port, unit_id):
+    stopped = _stopped(unit, state)
+    if stopped or state.orphans:
+        if not state.orphans and draft.is_foreign(unit.unit.address, unit.unit.port, unit_id):
             return
-        yield draft.operation(Kind.START, unit_id, mark, summary, needs, service)
+        yield from _aside(draft, unit_id, unit, _mended(draft, unit_id, unit, state, ready, stopped))
     elif draft.supervision_changes(unit_id, unit.files):
-        if _served_elsewhere(draft, unit):
-            yield draft.operation(Kind.WITHHOLD, unit_id, Mark.CHANGE, f"edge       take {unit_id} out", ready, service)
-            summary = f"processes  {unit_id}: restart, while others serve"
-        else:
-            summary = f"processes  {unit_id}: restart; it serves alone, so requests wait or fail meanwhile"
-        needs = ready | {f"{Kind.WITHHOLD}:{unit_id}"}
-        yield draft.operation(Kind.RESTART, unit_id, Mark.CHANGE, summary, needs, service)
+        alone = not _others(draft, unit)
+        how = "it serves alone, so requests wait or fail meanwhile" if alone else "others serve meanwhile"
+        summary = f"processes  {unit_id}: restart; {how}"
+        restart = draft.operation(Kind.RESTART, unit_id, Mark.CHANGE, summary, ready, service)
+        yield from _aside(draft, unit_id, unit, [restart])
     elif draft.changes_files(unit_id) or state.loaded != unit.digest(draft.key):
         summary = f"processes  {unit_id}: reload, no request lost"
         yield draft.operation(Kind.RELOAD, unit_id, Mark.CHANGE, summary, ready, service)
 
 
+def _stopped(unit: DesiredUnit, state: UnitState) -> list[str]:
+    """What of a unit does not run."""
+    stopped = [p.name for p in unit.programs if p.name not in state.running]
+    return stopped if state.supervised else stopped or ["its supervisor"]
+
+
+def _mended(
+    draft: Draft, unit_id: str, unit: DesiredUnit, state: UnitState, ready: frozenset[str], stopped: list[str]
+) -> Iterator[Operation]:
+    service = unit.unit.service
+    if state.orphans:
+        count = len(state.orphans)
+        summary = f"orphans    {unit_id}: {count} process{'es' * (count > 1)} without a supervisor, to be ended"
+        yield draft.operation(Kind.END_ORPHANS, unit_id, Mark.CHANGE, summary, frozenset(), service)
+    if stopped:
+        mark = Mark.CHANGE if state.files else Mark.ADD
+        summary = f"processes  {unit_id}: start {', '.join(stopped)} on {unit.unit.address}:{unit.unit.port}"
+        yield draft.operation(Kind.START, unit_id, mark, summary, ready | {f"{Kind.END_ORPHANS}:{unit_id}"}, service)
+
+
+def _aside(draft: Draft, unit_id: str, unit: DesiredUnit, work: Iterable[Operation]) -> Iterator[Operation]:
+    """Do `work` while the edge sends a unit nothing, where others serve; one unit of a service after the other."""
+    others, service, steps = _others(draft, unit), unit.unit.service, list(work)
+    if not others:
+        yield from steps
+        return
+    # An edge that is to be reloaded forgets what it was told to withhold, so that comes first.
+    before = others | draft.turns.get(service, frozenset()) | {f"{Kind.RELOAD_EDGE}:{n}" for n in draft.desired.edges}
+    summary = f"edge       take {unit_id} out, and wait until it serves nothing"
+    out = draft.operation(Kind.WITHHOLD, unit_id, Mark.CHANGE, summary, before, service)
+    yield out
+    yield from (replace(step, needs=step.needs | {out.id}) for step in steps)
+    done = frozenset(step.id for step in steps)
+    back = draft.operation(Kind.ADMIT, unit_id, Mark.CHANGE, f"edge       let {unit_id} serve again", done, service)
+    draft.turns[service] = frozenset({back.id})
+    yield back
+
+
+def _others(draft: Draft, unit: DesiredUnit) -> frozenset[str]:
+    """What must be done so that others serve while a unit does not; empty where there are none, or no need of them."""
+    service, found = unit.unit.service, set[str]()
+    for name, edge in draft.desired.edges.items():
+        running = draft.observed.edges.get(name)
+        servers = [s for f in edge.frontends if f.service == service for s in f.servers]
+        mine = [s for s in servers if (s.host, s.backend) == (unit.unit.host, unit.unit.backend)]
+        if running is None or not any((service, s.name) in running.servers for s in mine):
+            return frozenset()  # nobody sends it anything
+        ready = {i for s in servers if s not in mine and s.weight and (i := _ready(draft, running, service, s))}
+        if not ready:
+            return frozenset()
+        found |= ready
+    return frozenset(found)
+
+
+def _ready(draft: Draft, running: EdgeState, service: str, server: Server) -> str:
+    """What makes a server serve: the edge's own state if it does so now, the start of its unit, or nothing (empty)."""
+    now = running.servers.get((service, server.name))
+    if now and now.up and not now.withheld and now.weight:
+        return SERVES
+    unit_id = f"{server.host}/{service}/{server.backend}"
+    state, unit = draft.observed.units.get(unit_id, UnitState()), draft.desired.units.get(unit_id)
+    starts = unit is not None and not now and not state.orphans and _stopped(unit, state)
+    return f"{Kind.START}:{unit_id}" if starts else ""
+
+
 def _before_start(draft: Draft, unit_id: str, service: str, install: str) -> frozenset[str]:
     before = {f"{Kind.LAY_OUT}:{unit_id}", install, f"{Kind.PREPARE_DATABASE}:{service}"}
     return frozenset(before | draft.planned(f"{Kind.MIGRATE}:{service}:", f"{Kind.STOP}:"))
-
-
-def _served_elsewhere(draft: Draft, unit: DesiredUnit) -> bool:
-    return any(
-        draft.observed.edges[name].servers.get((unit.unit.service, s.name)) and len(f.servers) > 1
-        for name, edge in draft.desired.edges.items()
-        if name in draft.observed.edges
-        for f in edge.frontends
-        if f.service == unit.unit.service
-        for s in f.servers
-        if s.host == unit.unit.host and s.backend == unit.unit.backend
-    )
 
 
 def displaced(draft: Draft) -> Iterator[Operation]:

@@ -96,8 +96,8 @@ class Databases(Protocol):
     def back_up(self, database: DesiredDatabase, password: str, say: Say) -> str:
         """Make a backup, restore it once as a test, and return where it is."""
 
-    def restore(self, database: DesiredDatabase, password: str, say: Say) -> None:
-        """Put back the last backup, where there is one."""
+    def clear(self, database: DesiredDatabase, password: str, say: Say) -> None:
+        """Remove what an interrupted creation left in a database that was empty before; else do nothing."""
 
     def migrating(self, service: str, step: str) -> None:
         """Note that a migration's step begins; an empty step notes that it ended."""
@@ -126,6 +126,9 @@ class Edge(Protocol):
 
     def admit(self, unit: str, frontend: str, server: str) -> None:
         """Send a server requests again."""
+
+    def wait_up(self, unit: str, frontend: str, server: str, say: Say) -> None:
+        """Wait until the edge's own check finds a server up; where no edge runs there is nothing to wait for."""
 
 
 class Identity(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from planeshift.drivers import files
-from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import DatabaseState
 from planeshift.ports import Say
 from planeshift.render.desired import DesiredDatabase
@@ -44,8 +44,6 @@ class LocalDatabases:
         note = self._note(database.service)
         if not note:
             return found
-        from dataclasses import replace
-
         return replace(found, interrupted=str(note["step"]), empty=found.empty or bool(note["was_empty"]))
 
     def prepare(self, database: DesiredDatabase) -> None:
@@ -57,22 +55,14 @@ class LocalDatabases:
         files.private(directory)
         target = directory / f"{database.service}-{stamp}.{'sqlite' if database.engine == 'sqlite' else 'sql'}"
         _engine(database).back_up(database, password, target, say)
-        files.write(directory / f"{database.service}.last", target.name.encode(), 0o600)
         return str(target)
 
-    def restore(self, database: DesiredDatabase, password: str, say: Say) -> None:
+    def clear(self, database: DesiredDatabase, password: str, say: Say) -> None:
         note = self._note(database.service)
-        if not note:
+        if not note.get("was_empty"):
             return
-        if note["was_empty"]:
-            say("the database was empty before: its half-made tables are removed")
-            _engine(database).clear(database, password)
-        else:
-            source = self._state / "backups" / str(note["backup"])
-            if not source.is_file():
-                raise PlaneshiftError(Problem("PS506", f"the backup {source} is gone", hint="Restore one by hand."))
-            say(f"restoring {source}")
-            _engine(database).restore(database, password, source, say)
+        say("the database was empty before: its half-made tables are removed")
+        _engine(database).clear(database, password)
         self.migrating(database.service, "")
 
     def migrating(self, service: str, step: str) -> None:
@@ -81,9 +71,7 @@ class LocalDatabases:
             path.unlink(missing_ok=True)
             return
         files.private(path.parent)
-        last = self._state / "backups" / f"{service}.last"
-        backup = last.read_text("utf-8") if last.is_file() else ""
-        note = {"step": step, "was_empty": step == "create", "backup": backup}
+        note = {"step": step, "was_empty": step == "create"}
         files.write(path, json.dumps(note).encode(), 0o600)
 
     def _note(self, service: str) -> dict[str, Any]:

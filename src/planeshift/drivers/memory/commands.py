@@ -30,7 +30,7 @@ def perform(data: Data, command: Command) -> None:
         if words == migration.expand[-1]:
             database.heads = processes.expanded(service, release)
     elif words == migration.contract:
-        if not processes.expanded(service, release) <= database.heads:
+        if not (processes.expanded(service, release) <= database.heads or heads <= database.heads):
             raise failed(words, "the schema is not expanded")
         database.heads = heads
     elif spec.bootstrap and words == spec.bootstrap.command:

@@ -91,7 +91,6 @@ class NoteData:
 
     step: str
     was_empty: bool
-    backup: int
 
 
 @dataclass

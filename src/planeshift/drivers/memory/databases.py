@@ -49,16 +49,11 @@ class MemoryDatabases(Port):
         return f"backup {len(kept)} of {database.service}"
 
     @port(changes=True)
-    def restore(self, database: DesiredDatabase, password: str, say: Say) -> None:
+    def clear(self, database: DesiredDatabase, password: str, say: Say) -> None:
         note, there = self.data.notes.get(database.service), self._there(database)
-        if note is None:
+        if note is None or not note.was_empty:
             return
-        if note.was_empty:
-            before = DatabaseData(password=there.password)
-        elif note.backup:
-            before = copy.deepcopy(self.data.backups[database.service][note.backup - 1])
-        else:
-            raise PlaneshiftError(Problem("PS506", f"the backup of {database.service} is gone"))
+        before = DatabaseData(password=there.password)
         there.heads, there.tables, there.keystone = before.heads, before.tables, before.keystone
         self.faults.tear()
         del self.data.notes[database.service]
@@ -66,8 +61,7 @@ class MemoryDatabases(Port):
     @port(changes=True)
     def migrating(self, service: str, step: str) -> None:
         if step:
-            backup = len(self.data.backups.get(service, []))
-            self.data.notes[service] = NoteData(step, step == "create", backup)
+            self.data.notes[service] = NoteData(step, step == "create")
         else:
             self.data.notes.pop(service, None)
 

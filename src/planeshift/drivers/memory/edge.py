@@ -55,7 +55,14 @@ class MemoryEdge(Port):
 
     @port(changes=True)
     def admit(self, unit: str, frontend: str, server: str) -> None:
-        self._ordered(unit, frontend, server).withheld = False
+        if self._running(unit) is not None:
+            self._ordered(unit, frontend, server).withheld = False
+
+    @port(changes=False)
+    def wait_up(self, unit: str, frontend: str, server: str, say: Say) -> None:
+        state = self.state(unit)
+        if state and (frontend, server) in state.servers and not state.servers[frontend, server].up:
+            raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} does not find {frontend}/{server} up"))
 
     def _running(self, unit: str) -> EdgeData | None:
         return next((p.edge for p in processes.of(self.data, unit) if p.edge is not None), None)
