@@ -227,9 +227,10 @@ def config_source_template() -> Section:
     return options
 
 
-def schema_heads(rules: dict[str, Any], site: Path) -> list[str]:
-    """What the database's version table holds after a full migration: alembic's heads, without those that another head
-    depends on (Glance's contract branch depends on its expand branch, and takes its place in the table)."""
+def schema(rules: dict[str, Any], site: Path) -> dict[str, list[str]]:
+    """`heads`: what the database's version table holds after a full migration: alembic's heads, without those that
+    another head depends on (Glance's contract branch depends on its expand branch, and takes its place in the table).
+    `expand`: the heads of the branch of that name, which are there after an expansion; only where there is one."""
     from alembic.script import ScriptDirectory
 
     home = site / rules["alembic"]
@@ -237,7 +238,9 @@ def schema_heads(rules: dict[str, Any], site: Path) -> list[str]:
     places = [str(p) for pattern in patterns for p in sorted(home.glob(pattern)) if p.is_dir()]
     script = ScriptDirectory(str(home), version_locations=places)
     heads = script.get_heads()
-    return sorted(set(heads) - {below for head in heads for below in revisions_below(script, head)})
+    expand = [head for head in heads if "expand" in script.get_revision(head).branch_labels]
+    top = set(heads) - {below for head in heads for below in revisions_below(script, head)}
+    return {"heads": sorted(top)} | ({"expand": sorted(expand)} if expand else {})
 
 
 def revisions_below(script: Any, name: str) -> set[str]:
@@ -299,7 +302,7 @@ def main(rule_files: list[str], out: str) -> None:
     missing = [name for name in rules["files"] if not (Path(sys.prefix) / name).exists()]
     if missing:
         sys.exit(f"not in the installed package: {', '.join(missing)}")
-    release = {"version": distribution.version, "heads": schema_heads(rules, site), "files": rules["files"]}
+    release = {"version": distribution.version, **schema(rules, site), "files": rules["files"]}
     Path(out).write_text(json.dumps({"release": release, "options": registry(rules, package)}))
 
 
