@@ -47,7 +47,7 @@ test: setup check  ## everything but the clusters: unit, golden, contract, then 
 	@$(BIN)/pytest -n 2 --dist loadgroup tests
 
 soak: setup $(DEV)      ## the full kill matrix on real services; takes hours
-	@PLANESHIFT_SOAK=1 $(BIN)/pytest -x tests/local -k soak
+	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local
 
 refresh: $(DEV)  ## lock each service's releases anew: requirements, options, schema heads
 	@$(BIN)/python scripts/refresh.py
