@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,8 @@ KINDS = ("memory", "real")
 
 def address() -> str:
     """A loopback address that no other test, of this process or another, uses."""
-    return f"127.91.{os.getpid() % 250 + 1}.{next(_numbers) % 250 + 1}"
+    high, low = divmod(os.getpid(), 250)
+    return f"127.{91 + high % 100}.{low + 1}.{next(_numbers) % 250 + 1}"
 
 
 @pytest.fixture
@@ -66,6 +67,3 @@ def edge(request: pytest.FixtureRequest, directory: Path) -> Iterator[EdgeRig]:
 def kind(request: pytest.FixtureRequest) -> str:
     """For ports that need no rig."""
     return str(request.param)
-
-
-Make = Callable[[], object]

@@ -124,20 +124,22 @@ def test_a_creation_that_was_cut_off_counts_as_empty_and_is_cleared(databases: R
     databases.port.migrating("keystone", "create")
     databases.migrate("old")
     assert databases.state().empty
-    databases.port.restore(databases.database, "", quiet)
-    assert databases.state() == DatabaseState(reachable=True, exists=True, empty=True)
+    for _ in range(2):
+        databases.port.clear(databases.database, "", quiet)
+        assert databases.state() == DatabaseState(reachable=True, exists=True, empty=True)
 
 
-def test_a_migration_that_was_cut_off_is_undone_by_the_last_backup(databases: Rig) -> None:
+@pytest.mark.parametrize("step", ["expand", "upgrade", "contract", ""])
+def test_nothing_is_cleared_that_was_there_before(databases: Rig, step: str) -> None:
     databases.port.prepare(databases.database)
     databases.migrate("old")
     databases.user("admin")
-    assert databases.port.back_up(databases.database, "", quiet)
-    databases.port.migrating("keystone", "expand")
-    databases.migrate("half")
-    databases.port.restore(databases.database, "", quiet)
-    state = databases.state()
-    assert (state.heads, state.bootstrapped, state.interrupted) == ({"old"}, True, "")
+    if step:
+        databases.port.migrating("keystone", step)
+    before = databases.state()
+    databases.port.clear(databases.database, "", quiet)
+    assert databases.state() == before
+    assert before.interrupted == step
 
 
 def test_a_backup_changes_nothing(databases: Rig) -> None:
@@ -146,25 +148,6 @@ def test_a_backup_changes_nothing(databases: Rig) -> None:
     before = databases.state()
     databases.port.back_up(databases.database, "", quiet)
     assert databases.state() == before
-
-
-def test_nothing_is_restored_where_nothing_was_cut_off(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
-    databases.migrate("old")
-    databases.port.back_up(databases.database, "", quiet)
-    databases.migrate("new")
-    databases.port.restore(databases.database, "", quiet)
-    assert databases.state().heads == {"new"}
-
-
-def test_a_migration_that_no_backup_precedes_cannot_be_undone(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
-    databases.migrate("old")
-    databases.port.migrating("keystone", "expand")
-    with pytest.raises(PlaneshiftError) as caught:
-        databases.port.restore(databases.database, "", quiet)
-    assert caught.value.problems[0].code == "PS506"
-    assert databases.state().heads == {"old"}
 
 
 def test_there_is_no_backup_of_what_is_not_there(databases: Rig) -> None:

@@ -9,18 +9,20 @@ from planeshift.errors import PlaneshiftError
 from planeshift.ports import quiet
 
 
-def test_an_edge_that_does_not_run_says_nothing_and_takes_no_orders(edge: EdgeRig) -> None:
+def test_an_edge_that_does_not_run_says_nothing_sends_nothing_and_is_not_waited_for(edge: EdgeRig) -> None:
     edge.lay_out()
     assert edge.port.state(edge.unit) is None
     edge.port.withhold(edge.unit, "web", "one", quiet)
+    edge.port.admit(edge.unit, "web", "one")
+    edge.port.wait_up(edge.unit, "web", "one", quiet)
     edge.port.settle(edge.unit, quiet)
-    for order in (
-        lambda: edge.port.set_weight(edge.unit, "web", "one", 1),
-        lambda: edge.port.admit(edge.unit, "web", "one"),
-    ):
-        with pytest.raises(PlaneshiftError) as caught:
-            order()
-        assert caught.value.problems[0].code == "PS607"
+
+
+def test_a_weight_cannot_be_set_where_no_edge_runs(edge: EdgeRig) -> None:
+    edge.lay_out()
+    with pytest.raises(PlaneshiftError) as caught:
+        edge.port.set_weight(edge.unit, "web", "one", 1)
+    assert caught.value.problems[0].code == "PS607"
 
 
 def test_a_running_edge_says_its_structure_servers_and_weights(edge: EdgeRig) -> None:
@@ -41,6 +43,12 @@ def test_a_server_is_up_while_it_answers(edge: EdgeRig) -> None:
     until(lambda: edge.up() == {"one"})
     edge.serve(edge.servers[1])
     until(lambda: edge.up() == {"one", "two"})
+
+
+def test_a_server_that_is_up_has_not_to_be_waited_for_long(edge: EdgeRig) -> None:
+    edge.start()
+    edge.port.wait_up(edge.unit, "web", "one", quiet)
+    assert "one" in edge.up()
 
 
 def test_a_weight_is_set_at_once(edge: EdgeRig) -> None:
