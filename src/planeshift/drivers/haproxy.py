@@ -141,7 +141,9 @@ class HAProxy:
             connection.settimeout(5)
             connection.connect(str(self._directory(unit) / name))
             connection.sendall(command.encode() + b"\n")
-            connection.shutdown(socket.SHUT_WR)  # the master's socket answers on and on until it knows that this was all
+            connection.shutdown(
+                socket.SHUT_WR
+            )  # the master's socket answers on and on until it knows that this was all
             parts = []
             while part := connection.recv(65536):
                 parts.append(part)

@@ -64,7 +64,11 @@ def _parsed(text: bytes, path: str) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise PlaneshiftError(Problem("PS504", f"{path} is not a mapping of names to secrets", Where(path)))
-    return {name: _text(value) for name, value in data.items() if value is not None}
+    empty = [name for name, value in data.items() if value in (None, "")]
+    if empty:
+        what, hint = f"{path} names `{empty[0]}` without a value", "Give it one, or remove the line."
+        raise PlaneshiftError(Problem("PS504", what, hint=hint))
+    return {name: _text(value) for name, value in data.items()}
 
 
 def _text(value: Any) -> Any:

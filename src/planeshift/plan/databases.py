@@ -12,12 +12,15 @@ from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.desired import DesiredDatabase
 
 
+_MEND = "Mend that, or what `databases` and the secret file say of it; nothing was changed."
+
+
 def databases(draft: Draft) -> Iterator[Operation]:
     """Bring every database to what its newest release wants."""
     for service, database in draft.desired.databases.items():
         state = draft.observed.databases.get(service, DatabaseState())
-        if database.engine != "sqlite" and state.problem:
-            draft.problems.append(Problem("PS501", f"the database of {service}: {state.problem}"))
+        if state.problem:
+            draft.problems.append(Problem("PS501", f"the database of {service}: {state.problem}", hint=_MEND))
             continue
         yield from _database(draft, service, database, state)
 

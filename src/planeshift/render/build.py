@@ -31,6 +31,7 @@ from planeshift.render.haproxy import haproxy
 from planeshift.render.supervisor import MARKER, supervisord
 
 TRIAL_TLS = "trial_tls"
+_PLAIN = "!\"#$&'()*+,-.:;<=>?[\\]^_`{|}~ "
 
 
 def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> Desired:
@@ -162,7 +163,8 @@ class _Builder:
         if database is None or database.engine == topology.SQLITE:
             return f"sqlite:///{self._sqlite(service, paths)}"
         user, password = database.user or service, self.secrets.get(service, {}).get("database_password", "")
-        credentials = f"{user}:{quote(str(password), safe='')}" if with_password else user
+        # No more is quoted than a URL needs: Keystone's migrations cannot have a % in theirs.
+        credentials = f"{user}:{quote(str(password), safe=_PLAIN)}" if with_password else user
         return f"mysql+pymysql://{credentials}@{database.host}:{database.port}/{database.name or service}?charset=utf8"
 
     def _sqlite(self, service: str, paths: HostPaths) -> str:

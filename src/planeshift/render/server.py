@@ -91,7 +91,12 @@ def programs(unit: Unit, directory: str, environment: dict[str, str], installed:
     """What the supervisor runs for a unit."""
     component = unit.component
     # Without SPT_NOENV a process title is written over the environment, and our marker with it.
-    marked = environment | {MARKER: f"{directory}#{component.name}", "SPT_NOENV": "1"}
+    # The place is named here as well, since a program that is to listen elsewhere must be started anew.
+    marked = environment | {
+        MARKER: f"{directory}#{component.name}",
+        "SPT_NOENV": "1",
+        "PLANESHIFT_BIND": bind(unit, directory),
+    }
     result = [
         Program(
             name=component.name,

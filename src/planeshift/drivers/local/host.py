@@ -79,7 +79,8 @@ class LocalHost:
                 mode = path.lstat().st_mode
                 ours = stat.S_ISREG(mode) or stat.S_ISLNK(mode)
                 top = directory == str(place)
-                if ours and not name.endswith(_NOT_OURS) and not (top and name.startswith((".", "wgunicorn-"))):
+                beside = top and (name.endswith(_NOT_OURS) or name.startswith((".", "wgunicorn-")))
+                if ours and not beside:
                     yield str(path.relative_to(place))
 
     def _digest(self, path: Path, key: bytes) -> str:

@@ -37,7 +37,12 @@ def install(environment: Environment, root: Path, process_environment: Mapping[s
         _build(environment, kept, process_environment, say)
     files.private(root)
     with files.failing(f"{final} cannot be made"), _beside(final) as partial:
-        shutil.copytree(kept, partial, symlinks=True, copy_function=_link)
+        try:
+            shutil.copytree(kept, partial, symlinks=True, copy_function=_link)
+        except shutil.Error as error:  # which holds (source, target, words) of every file that failed
+            words = str(error.args[0][0][2])
+            full = f"[Errno {errno.ENOSPC}]" in words
+            raise OSError(errno.ENOSPC if full else errno.EIO, words) from error
 
 
 def _cache(environment: Mapping[str, str]) -> Path:
@@ -116,6 +121,9 @@ def _uv(environment: Mapping[str, str], say: Say) -> Callable[..., None]:
 def _explained(error: PlaneshiftError) -> PlaneshiftError:
     words = error.problems[0].why
     low = words.lower()
+    if "no space left on device" in low:
+        hint = "Free some space; nothing was half-written."
+        return PlaneshiftError(Problem("PS404", "packages cannot be installed: the disk is full", why=words, hint=hint))
     if "hash mismatch" in low or "invalid wheel" in low or "failed to read" in low:
         hint = "The registry serves another file than was locked: check the mirror, or run `uv cache clean`."
         return PlaneshiftError(Problem("PS406", "a package does not match its lock", why=words, hint=hint))
