@@ -127,16 +127,22 @@ class Cloud:
 
     def run(self, *arguments: str, file: bool = True, environment: Mapping[str, str] | None = None) -> Done:
         given = (*arguments, "-f", str(self.file)) if file else arguments
-        done = subprocess.run(
+        with subprocess.Popen(
             [*self.wrap, *PLANESHIFT, *given],
-            env={**self.environment, **(environment or {})},
-            capture_output=True,
-            text=True,
+            # A run that hangs is ended with SIGABRT, and then says where it was.
+            env={**self.environment, "PYTHONFAULTHANDLER": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
-            timeout=600,
-            check=False,
-        )
-        return Done(arguments, done.returncode, done.stdout, done.stderr)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=2 * LIMIT)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)
+                out, err = process.communicate()
+                raise AssertionError(f"planeshift {' '.join(arguments)} hangs\n{out}\n{err}") from None
+        return Done(arguments, process.returncode, out, err)
 
     def does(self, *arguments: str) -> Done:
         """A run that must succeed."""
@@ -498,7 +504,7 @@ class Traffic:
 
     def _loop(self, number: int) -> None:
         for port, path, headers in itertools.cycle(self.targets):
-            if self._stop.wait(0.02):
+            if self._stop.wait(0.1):  # the services share two cores with what is tested
                 return
             try:
                 status = self.cloud.request("GET", port, path, headers=headers).status
@@ -564,3 +570,10 @@ class Watch:
 def program(name: str) -> str | None:
     """Where a program of the distribution is."""
     return shutil.which(name, path=f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}")
+
+
+@functools.cache
+def uv_cache() -> str:
+    """Where uv keeps what it has downloaded."""
+    uv = Path(sys.executable).with_name("uv")
+    return subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
