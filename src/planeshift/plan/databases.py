@@ -11,7 +11,6 @@ from planeshift.plan.observed import DatabaseState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.desired import DesiredDatabase
 
-
 _MEND = "Mend that, or what `databases` and the secret file say of it; nothing was changed."
 
 

@@ -130,6 +130,7 @@ def _client(
     options = f'[client]\nhost={host}\nport={port}\nuser={user}\npassword="{quoted}"\nprotocol=tcp\n'
     memory = os.memfd_create("options")
     try:
+        os.fchmod(memory, 0o600)  # the clients ignore options that others could write
         os.write(memory, options.encode())
         done = subprocess.run(
             [program, f"--defaults-file=/proc/self/fd/{memory}", *arguments],
