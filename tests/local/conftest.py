@@ -1,4 +1,7 @@
-"""Real clouds on loopback addresses of their own. One worker owns the shared one, another those of single modules."""
+"""Real clouds on loopback addresses of their own.
+
+One xdist worker owns the shared cloud (group `local`), and one those of single modules (`local-own`).
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from rig import Cloud, Watch, program
-
-SHARED = ("test_first_cloud.py", "test_mending.py", "test_changes.py")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name == "local" and "registry" not in item.path.name:
-            item.add_marker(pytest.mark.xdist_group("local" if item.path.name in SHARED else "local-own"))
 
 
 @pytest.fixture(scope="session")

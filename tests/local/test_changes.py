@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from rig import Cloud, started, traffic, until
 
+pytestmark = pytest.mark.xdist_group("local")
+
 GLANCE = ("glance/vms", "glance-api")
 METHODS = "enabled_import_methods"
 

@@ -19,6 +19,8 @@ import pytest
 import urllib3
 from rig import Cloud, Watch, addresses, digest, listening, program, random_file, until, walk
 
+pytestmark = pytest.mark.xdist_group("local")
+
 OPENSTACK = Path(sys.executable).with_name("openstack")
 EVIL = "evil.example.org"
 

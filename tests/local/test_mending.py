@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from rig import Cloud, kill, started, traffic, until
+
+pytestmark = pytest.mark.xdist_group("local")
 
 GLANCE = ("glance/vms", "glance-api")
 EDGE = ("edge/edge", "haproxy")

@@ -24,6 +24,8 @@ from planeshift.drivers.databases.mysql import Mysql
 from planeshift.errors import PlaneshiftError
 from planeshift.render.desired import DesiredDatabase
 
+pytestmark = pytest.mark.xdist_group("local-own")
+
 SERVICES = ("keystone", "glance", "placement", "barbican")
 # As awkward as passwords are: for URLs, oslo.config, YAML, MariaDB's option files.
 PASSWORDS = {name: f"{name}-p@ss/%$w:rd\"'\\#?" for name in SERVICES}
