@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 DEV := $(VENV)/.made-dev
 
-.PHONY: help setup up down verify test check soak refresh golden bench clean
+.PHONY: help setup up down verify test test-core test-local check soak refresh golden bench clean
 
 help:            ## show these targets
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
 
 setup: $(STAMP)  ## make .venv and see that the OS packages are there
 	@scripts/os-packages haproxy
@@ -43,8 +43,13 @@ check: $(DEV)  ## types, style and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
-test: setup check  ## everything but the clusters: unit, golden, contract, then the real services
-	@$(BIN)/pytest -n 2 --dist loadgroup tests
+test: setup check test-core test-local  ## everything: unit, golden, contract, transcripts, then the real services
+
+test-core: $(DEV)  ## what needs no real service
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/local tests
+
+test-local: $(DEV)  ## real services: started, verified, broken, mended, removed
+	@$(BIN)/pytest -n 2 --dist loadgroup tests/local
 
 soak: setup $(DEV)      ## the full kill matrix on real services; takes hours
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local

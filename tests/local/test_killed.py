@@ -73,8 +73,7 @@ def mended(cloud: Cloud) -> None:
     cloud.settles()
     assert "going on after a run of" in done.err, done.text
     assert [what for what in cloud.processes().values() if what.startswith(str(cloud.state))] == []
-    left = [p for root in (cloud.state, cloud.runtime) for p in root.glob("**/*.partial") if p.exists()]
-    assert left == []
+    assert list((cloud.state / "environments").glob(".*")) == []
 
 
 # --- before anything is there

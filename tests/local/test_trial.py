@@ -284,7 +284,7 @@ def test_a_backup_of_mariadb_is_tried_and_brings_everything_back(
         assert said == ["restoring the backup into barbican_planeshift_trial, as a test"]
         assert cursor.execute("SHOW DATABASES LIKE 'barbican_planeshift_trial'") == 0
         before = tables(cursor)
-        cursor.execute("DROP TABLE barbican.secret_acls")
+        cursor.execute("DROP TABLE barbican.secret_acl_users")
         cursor.execute("CREATE TABLE barbican.half_done (id INT)")
         Mysql().restore(database, PASSWORDS["barbican"], target, said.append)
         assert tables(cursor) == before

@@ -45,28 +45,28 @@ class Sqlite:
             raise PlaneshiftError(Problem("PS501", f"{path} cannot be made: {error}")) from error
 
     def back_up(self, database: DesiredDatabase, password: str, target: Path, say: Say) -> None:
+        partial, trial = target.with_suffix(".partial"), target.with_suffix(".trial")
         try:
-            partial = target.with_suffix(".partial")
             _copy(Path(database.path), partial)
             say("restoring the backup into a copy, as a test")
-            trial = target.with_suffix(".trial")
             _copy(partial, trial)
             with _open(trial, "ro") as copy, _open(Path(database.path), "ro") as original:
                 intact = copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
                 names = [n for (n,) in original.execute(_TABLES)] == [n for (n,) in copy.execute(_TABLES)]
-            trial.unlink()
             if not (intact and names):
                 raise PlaneshiftError(Problem("PS506", f"the backup of {database.service} cannot be restored"))
             partial.replace(target)
         except sqlite3.Error as error:
             raise PlaneshiftError(Problem("PS506", f"no backup of {database.path}: {error}")) from error
+        finally:
+            _remove(partial)
+            _remove(trial)
 
     def restore(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
         _copy(source, Path(database.path))
 
     def clear(self, database: DesiredDatabase, password: str) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(database.path + suffix).unlink(missing_ok=True)
+        _remove(Path(database.path))
         self.prepare(database)
 
 
@@ -75,6 +75,12 @@ def _copy(source: Path, target: Path) -> None:
     with _open(source, "ro") as reading, _open(target, "rwc") as writing:
         reading.backup(writing)
     target.chmod(0o600)
+
+
+def _remove(path: Path) -> None:
+    """Remove a database with what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
