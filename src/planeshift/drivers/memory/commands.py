@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from planeshift import catalog
 from planeshift.catalog.spec import ServiceSpec
@@ -70,7 +70,7 @@ def _target(data: Data, command: Command) -> tuple[str, str, DatabaseData]:
     database = data.databases.get(place)
     if database is None:
         raise failed((name,), "unable to open database file")
-    if database.password and f":{quote(database.password, safe='')}@" not in url:
+    if database.password and database.password != unquote(url.partition("://")[2].rpartition("@")[0].partition(":")[2]):
         raise failed((name,), "Access denied")
     return service, release, database
 
