@@ -385,9 +385,10 @@ class Run:
             pass
         return self.process.wait()
 
-    def kill(self) -> None:
+    def kill(self) -> int:
+        """kill -9. Returns how it ended: -9, or its own exit code where that was quicker."""
         self.process.kill()
-        self.process.wait()
+        return self.process.wait()
 
 
 # --- processes

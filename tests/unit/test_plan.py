@@ -48,7 +48,8 @@ def desired(spec: str, tree: Mapping[str, bytes] | None = None) -> Desired:
         for name, file in first.secrets.items()
     }
     if "edge" in secrets:
-        secrets["edge"] = {"trial_tls": {"ca_certificate": "ca", "certificate": "certificate", "key": "key"}}
+        [made] = secrets["edge"]
+        secrets["edge"] = {made: {"ca_certificate": "ca", "certificate": "certificate", "key": "key"}}
     return render.build(declared, tree or {}, secrets, ours)
 
 
@@ -371,6 +372,22 @@ def test_a_database_server_that_cannot_be_used_is_a_problem_and_nothing_is_plann
     wanted = desired(KEYSTONE + "databases: {main: {engine: mysql, host: db}}")
     seen = replace(settled(wanted), databases={"keystone": DatabaseState(problem="db:3306 does not answer")})
     assert refused(wanted, seen) == ["PS501"]
+
+
+def test_another_database_gets_an_empty_schema_and_a_word_about_the_old_one() -> None:
+    moved = desired(KEYSTONE + "databases: {main: {engine: mysql, host: db}}")
+    empty = {"keystone": DatabaseState(True, True)}
+    [note] = planned(moved, replace(settled(desired(KEYSTONE)), databases=empty, secrets=settled(moved).secrets)).notes
+    assert "kept elsewhere is not copied" in note
+    fresh = replace(settled(moved), databases=empty, units={})
+    assert not any("not copied" in note for note in planned(moved, fresh).notes)
+
+
+def test_other_names_want_another_trial_certificate() -> None:
+    first = desired("endpoints: {public: {host: one.example, tls: {trial: true}}}\n" + KEYSTONE)
+    second = desired("endpoints: {public: {host: two.example, tls: {trial: true}}}\n" + KEYSTONE)
+    plan = planned(second, replace(settled(first), listeners={}))
+    assert "make-secrets:edge" in ids(plan)
 
 
 @pytest.mark.usefixtures("schemas")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from planeshift import catalog
 from planeshift.errors import Problem
 from planeshift.plan.draft import Draft, install_id
-from planeshift.plan.observed import DatabaseState
+from planeshift.plan.observed import DatabaseState, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.desired import DesiredDatabase
 
@@ -42,6 +42,11 @@ def _database(draft: Draft, service: str, database: DesiredDatabase, state: Data
         # has written since would be lost.
         summary = "database   remove what the interrupted creation left"
         yield draft.operation(Kind.CLEAR, service, Mark.CHANGE, summary, ready)
+    if step == "create" and draft.observed.units.get(database.unit, UnitState()).loaded:
+        # It has run before, so on another database.
+        draft.notes.append(
+            f"The database of {service} is empty and gets new tables: what {service} kept elsewhere is not copied."
+        )
     if step:
         if not state.empty:
             summary = f"backup     of the database of {service}, restored once as a test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from urllib.parse import quote
@@ -101,8 +102,17 @@ class _Builder:
 
     def trial(self) -> Mapping[str, str]:
         """The trial certificate authority and certificate, once they are made."""
-        found = self.secrets.get(EDGE_SECRETS, {}).get(TRIAL_TLS, {})
+        found = self.secrets.get(EDGE_SECRETS, {}).get(self._trial_secret().name, {})
         return found if isinstance(found, dict) else {}
+
+    def _trial_names(self) -> tuple[str, ...]:
+        found = topology.faces(self.cloud)
+        return tuple(sorted({e.host or e.address or found.address for e in (found.public, found.internal)}))
+
+    def _trial_secret(self) -> Secret:
+        """Named after what it certifies: for other names another one is made, and what is there stays as it is."""
+        name = f"{TRIAL_TLS}_{hashlib.sha256(' '.join(self._trial_names()).encode()).hexdigest()[:8]}"
+        return Secret(name, "trial-tls", "certificate authority and certificate for a trial")
 
     # --- a unit
 
@@ -283,10 +293,8 @@ class _Builder:
             given = Secret("admin_password", "given", "of the administrator at the Keystone that somebody else runs")
             yield SecretFile("keystone", secret_path(self.cloud, "keystone"), (given,))
         if self._has_trial():
-            found = topology.faces(self.cloud)
-            names = {e.host or e.address or found.address for e in (found.public, found.internal)}
-            trial = Secret(TRIAL_TLS, "trial-tls", "certificate authority and certificate for a trial")
-            yield SecretFile(EDGE_SECRETS, secret_path(self.cloud, EDGE_SECRETS), (trial,), tuple(sorted(names)))
+            path, trial = secret_path(self.cloud, EDGE_SECRETS), self._trial_secret()
+            yield SecretFile(EDGE_SECRETS, path, (trial,), self._trial_names())
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

@@ -26,9 +26,6 @@ class Engine(Protocol):
     def back_up(self, database: DesiredDatabase, password: str, target: Path, say: Say) -> None:
         """Write a backup to `target` and prove that it can be restored."""
 
-    def restore(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
-        """Make it what the backup holds."""
-
     def clear(self, database: DesiredDatabase, password: str) -> None:
         """Remove all tables of a database that was empty before we began."""
 

@@ -72,10 +72,6 @@ class Mysql:
             with _connect(database, password) as cursor:
                 cursor.execute(f"DROP DATABASE `{trial}`")
 
-    def restore(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
-        self.clear(database, password)
-        self._load(database, password, source, _place(database)[4])
-
     def _load(self, database: DesiredDatabase, password: str, source: Path, schema: str) -> None:
         with source.open("rb") as file:
             _client(("mariadb", "mysql"), [schema], database, password, stdin=file)

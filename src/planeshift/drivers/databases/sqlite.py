@@ -62,9 +62,6 @@ class Sqlite:
             _remove(partial)
             _remove(trial)
 
-    def restore(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
-        _copy(source, Path(database.path))
-
     def clear(self, database: DesiredDatabase, password: str) -> None:
         _remove(Path(database.path))
         self.prepare(database)
