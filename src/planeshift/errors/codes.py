@@ -1,7 +1,7 @@
 """The stable problem codes and what `planeshift explain CODE` says of them. One entry a code; codes are never reused.
 
-PS1xx reading the cloud file · PS2xx rules across it · PS3xx the services' own configuration · PS4xx hosts and
-environments · PS5xx databases · PS6xx processes and the edge · PS7xx Keystone's content and verification ·
+PS1xx reading the cloud file · PS2xx rules across it · PS3xx the services' own configuration · PS4xx hosts,
+environments and images · PS5xx databases · PS6xx processes and the edge · PS7xx Keystone's content and verification ·
 PS8xx control: lease, journal, plans · PS9xx bugs.
 """
 
@@ -125,6 +125,18 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS407": ("a distribution package is missing", "`dist` extras are packages of the system's own distribution."),
     "PS408": ("installing packages failed", "uv's last lines say why."),
+    # PS42x, PS43x: images and registries
+    "PS421": (
+        "an image that cannot be read",
+        "Every manifest, config and layer is proved by its digest, and must be as the OCI image specification has it. "
+        "What is damaged or forged is refused as a whole; build or pull the image again.",
+    ),
+    "PS422": (
+        "a layer that cannot be written",
+        "A layer holds each name once, none that leads out of the image, and files that stay as they are while they are "
+        "read.",
+    ),
+    "PS423": ("no such image", "`planeshift image list` shows the images that were built or pulled on this machine."),
     # --- PS5xx: databases and secret files
     "PS501": (
         "a database cannot be used",

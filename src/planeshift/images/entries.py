@@ -1,0 +1,156 @@
+"""What a layer holds: files, directories and links, in the one order and with the one owner and time of ours."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from planeshift.errors import PlaneshiftError, Problem
+
+EPOCH = 1767225600  # 2026-01-01: the time of every file in a layer
+WHITEOUT = ".wh."  # https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts
+_CAPABILITY = "security.capability"
+_KINDS = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}
+
+Kind = Literal["file", "directory", "link", "hardlink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A member of a layer. `name` is its path in the image without a leading slash.
+
+    A file's content is bytes, or the path to read it from; `size` must then be that file's. A link's `target` is text
+    as it will be read; a hard link's is the name of an earlier member.
+    """
+
+    name: str
+    kind: Kind = "file"
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    content: bytes | Path = b""
+    size: int = 0
+    target: str = ""
+    capability: bytes = field(default=b"")  # the extended attribute of setcap(8)
+
+    def header(self) -> bytes:
+        """The tar header. Format: POSIX.1-2001 (pax), which says long names and attributes in full."""
+        info = tarfile.TarInfo(self.name + ("/" if self.kind == "directory" else ""))
+        info.type = _KINDS[self.kind]
+        info.mode, info.uid, info.gid, info.mtime = self.mode, self.uid, self.gid, EPOCH
+        info.linkname = self.target
+        info.size = self.length if self.kind == "file" else 0
+        if self.capability:
+            info.pax_headers = {f"SCHILY.xattr.{_CAPABILITY}": self.capability.decode("utf-8", "surrogateescape")}
+        return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+    @property
+    def length(self) -> int:
+        """Bytes of a file's content."""
+        return len(self.content) if isinstance(self.content, bytes) else self.size
+
+
+def link(name: str, target: str) -> Entry:
+    """A symbolic link."""
+    return Entry(name, "link", mode=0o777, target=target)
+
+
+def whiteout(name: str) -> Entry:
+    """A mark that what a lower layer has of this name is gone."""
+    directory, _, base = name.rpartition("/")
+    return Entry(f"{directory}/{WHITEOUT}{base}" if directory else f"{WHITEOUT}{base}", mode=0)
+
+
+def ordered(entries: Iterable[Entry]) -> list[Entry]:
+    """Sorted, parents before children. Raises PlaneshiftError (PS422) for a name that stands twice or leads out."""
+    found = sorted(entries, key=lambda e: e.name.split("/"))
+    before = ""
+    for entry in found:
+        parts = entry.name.split("/")
+        if not entry.name or entry.name == before or ".." in parts or "." in parts or "" in parts:
+            raise PlaneshiftError(Problem("PS422", f"a layer cannot hold {entry.name!r}"))
+        before = entry.name
+    return found
+
+
+def tree(
+    root: Path,
+    *,
+    at: str = "",
+    owner: tuple[int, int] | None = (0, 0),
+    hardlinks: bool = False,
+    modes: Mapping[str, int] | None = None,
+) -> list[Entry]:
+    """Everything below a directory, to lie below `at` in the image.
+
+    With an `owner` modes are 0755 or 0644, whatever the umask was; with None owner and mode are those of the tree.
+    `modes` overrides by name in the image. `hardlinks`: files that are one in the tree are one in the layer, too.
+    Devices, sockets and pipes are left out. Raises PlaneshiftError (PS401) for what cannot be read.
+    """
+    found: list[Entry] = []
+    shared: dict[str, tuple[int, int]] = {}
+    try:
+        pending = [(os.fspath(root), at.strip("/"))]
+        while pending:
+            directory, prefix = pending.pop()
+            with os.scandir(directory) as listed:
+                for item in listed:
+                    name = f"{prefix}/{item.name}" if prefix else item.name
+                    status = item.stat(follow_symlinks=False)
+                    entry = _entry(item, name, status, owner)
+                    if entry is None:
+                        continue
+                    if entry.kind == "directory":
+                        pending.append((item.path, name))
+                    elif hardlinks and entry.kind == "file" and status.st_nlink > 1:
+                        shared[name] = (status.st_dev, status.st_ino)
+                    found.append(entry)
+    except OSError as error:
+        raise PlaneshiftError(Problem("PS401", f"{error.filename} cannot be read: {error.strerror}")) from error
+    if modes:
+        found = [replace(e, mode=modes.get(e.name, e.mode)) for e in found]
+    first: dict[tuple[int, int], str] = {}
+    found = ordered(found)
+    return [_linked(e, first.setdefault(shared[e.name], e.name)) if e.name in shared else e for e in found]
+
+
+def _entry(item: os.DirEntry[str], name: str, status: os.stat_result, owner: tuple[int, int] | None) -> Entry | None:
+    uid, gid = owner or (status.st_uid, status.st_gid)
+    if stat.S_ISLNK(status.st_mode):
+        return Entry(name, "link", 0o777, uid, gid, target=str(Path(item.path).readlink()))
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(name, "directory", 0o755 if owner else stat.S_IMODE(status.st_mode), uid, gid)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    plain = 0o755 if status.st_mode & 0o100 else 0o644
+    mode = plain if owner else stat.S_IMODE(status.st_mode)
+    return Entry(name, "file", mode, uid, gid, Path(item.path), status.st_size)
+
+
+def _linked(entry: Entry, first: str) -> Entry:
+    return entry if first == entry.name else replace(entry, kind="hardlink", target=first)
+
+
+def member(info: tarfile.TarInfo, archive: tarfile.TarFile) -> Entry | None:
+    """A member of another tar file as an entry; None for devices and pipes. A file's content is read into memory."""
+    name = info.name.removeprefix("./").strip("/")
+    if not name or name == ".":
+        return None
+    capability = info.pax_headers.get(f"SCHILY.xattr.{_CAPABILITY}", "").encode("utf-8", "surrogateescape")
+    common = {"mode": info.mode & 0o7777, "uid": info.uid, "gid": info.gid}
+    if info.isdir():
+        return Entry(name, "directory", **common)
+    if info.issym():
+        return Entry(name, "link", 0o777, info.uid, info.gid, target=info.linkname)
+    if info.islnk():
+        return Entry(name, "hardlink", **common, target=info.linkname.removeprefix("./").strip("/"))
+    if not info.isreg():
+        return None
+    content = archive.extractfile(info) or io.BytesIO()
+    return Entry(name, "file", **common, content=content.read(), capability=capability)
