@@ -143,14 +143,14 @@ def member(info: tarfile.TarInfo, archive: tarfile.TarFile) -> Entry | None:
     if not name or name == ".":
         return None
     capability = info.pax_headers.get(f"SCHILY.xattr.{_CAPABILITY}", "").encode("utf-8", "surrogateescape")
-    common = {"mode": info.mode & 0o7777, "uid": info.uid, "gid": info.gid}
+    mode, uid, gid = info.mode & 0o7777, info.uid, info.gid
     if info.isdir():
-        return Entry(name, "directory", **common)
+        return Entry(name, "directory", mode, uid, gid)
     if info.issym():
-        return Entry(name, "link", 0o777, info.uid, info.gid, target=info.linkname)
+        return Entry(name, "link", 0o777, uid, gid, target=info.linkname)
     if info.islnk():
-        return Entry(name, "hardlink", **common, target=info.linkname.removeprefix("./").strip("/"))
+        return Entry(name, "hardlink", mode, uid, gid, target=info.linkname.removeprefix("./").strip("/"))
     if not info.isreg():
         return None
     content = archive.extractfile(info) or io.BytesIO()
-    return Entry(name, "file", **common, content=content.read(), capability=capability)
+    return Entry(name, "file", mode, uid, gid, content.read(), capability=capability)

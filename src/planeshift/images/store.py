@@ -189,7 +189,7 @@ class Store:
             if found is None:
                 hint = "`planeshift image list` shows those that there are."
                 raise PlaneshiftError(Problem("PS423", f"there is no image {which}", hint=hint))
-            which, name = found, which
+            return self.image(found, which)
         manifest = oci.document(self.read(which.digest), "manifest")
         config = Descriptor.parse(manifest.get("config"))
         plain = oci.document(self.read(config.digest), "config")
