@@ -26,7 +26,7 @@ def test_every_rendered_file_is_as_reviewed(example: str) -> None:
     units = {name: unit.files for name, unit in desired.units.items()}
     units |= {edge_unit(e.name, e.host): e.files for e in desired.edges.values()}
     found = {
-        f"{unit}/{path}": f"-> {file.link}\n" if file.link else _stable(file.content.decode())
+        f"{unit}/{path}": _stable(file.content.decode())
         for unit, files in units.items()
         for path, file in files.items()
     }

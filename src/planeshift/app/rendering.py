@@ -42,8 +42,6 @@ def rendered(site: Site) -> dict[str, str]:
 
 
 def _text(file: File) -> str:
-    if file.link:
-        return f"-> {file.link}\n"
     text = file.content.decode("utf-8", "replace")
     return "\n".join(map(_masked, text.split("\n"))) if file.secret else text
 

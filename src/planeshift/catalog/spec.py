@@ -1,7 +1,8 @@
 """What the catalog says of a service. Pure data; one folder a service fills these in (`catalog/<name>/__init__.py`).
 
 Texts may hold placeholders in braces, filled by `planeshift.render`: {config} the directory of the service's
-configuration on its host, {data} of its data, {environment} of its installed programs.
+configuration where it runs, {data} of its data, {address} and {port} where it listens, and the name of a shipped file
+where that file is.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Layout:
     project: str
     main: str  # name of the main configuration file
     environment: Mapping[str, str] = field(default_factory=dict)  # variables that point the programs at their files
-    # Files that the release ships and the service reads from its configuration directory: name → path in {environment}.
+    # Files that the release ships, for an operator who gives none of his own: name → path below its programs.
     shipped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,12 +92,13 @@ class Site:
     internal_url: str
     config: str
     data: str
-    address: str
-    port: int
     database: str  # SQLAlchemy URL, with password
     cache: tuple[str, ...]  # host:port of memcached servers
     secrets: Mapping[str, SecretValue]
     ca_file: str = ""  # certificate authority that services must trust to reach the edge
+    shipped: Mapping[str, str] = field(
+        default_factory=dict
+    )  # `Layout.shipped`: name → the operator's, or the release's
 
     def secret(self, name: str) -> str:
         """A secret that is text; a stand-in while it has not been made yet."""

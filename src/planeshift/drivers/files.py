@@ -31,15 +31,6 @@ def write(path: Path, content: bytes, mode: int = 0o644) -> None:
             raise
 
 
-def link(path: Path, target: str) -> None:
-    """Make `path` a symbolic link to `target`, replacing what is there."""
-    with failing(f"{path} cannot be made"):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.new"
-        temporary.symlink_to(target)
-        temporary.replace(path)
-
-
 def private(path: Path) -> None:
     """Make a directory that is ours alone, 0700.
 

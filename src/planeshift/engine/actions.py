@@ -107,8 +107,6 @@ def _site(world: World, service: str, endpoints: Mapping[str, str]) -> Site:
         internal_url=endpoints["internal"].removesuffix(spec.path),
         config="",
         data="",
-        address="",
-        port=0,
         database="",
         cache=(),
         secrets={s.name: world.secret(service, s.name) for s in spec.secrets if s.kind == "password"},

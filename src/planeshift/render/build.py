@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from urllib.parse import quote
 
 from planeshift import catalog
-from planeshift.catalog.spec import Secret, SecretValue, ServiceSpec, Site
+from planeshift.catalog.spec import Secret, ServiceSpec
 from planeshift.model import cloud as model
 from planeshift.render import files, server, topology
 from planeshift.render.desired import (
@@ -21,7 +19,6 @@ from planeshift.render.desired import (
     File,
     HostPaths,
     IdentityEntries,
-    Override,
     Program,
     SecretFile,
     SecretValues,
@@ -29,10 +26,8 @@ from planeshift.render.desired import (
     Unit,
 )
 from planeshift.render.haproxy import haproxy
+from planeshift.render.sites import Sites, config_path, fill, secret_path
 from planeshift.render.supervisor import MARKER, supervisord
-
-TRIAL_TLS = "trial_tls"
-_PLAIN = "!\"#$&'()*+,-.:;<=>?[\\]^_`{|}~ "
 
 
 def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> Desired:
@@ -59,25 +54,14 @@ def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[
         databases={d.service: d for d in map(builder.database, specs) if d},
         identity={name: builder.identity(spec) for name, spec in specs.items()},
         secrets={f.service: f for f in builder.secret_files()},
-        overrides=tuple(dict.fromkeys(builder.overridden)),
+        overrides=tuple(dict.fromkeys(builder.sites.overridden)),
         weights={name: topology.weights(cloud.spec.services[name]) for name in specs},
         releases={
             name: {b: topology.release(cloud, name, s) for b, s in cloud.spec.services[name].backends.items()}
             for name in specs
         },
-        ca=builder.trial().get("ca_certificate", ""),
+        ca=builder.sites.trial().get("ca_certificate", ""),
     )
-
-
-def secret_path(cloud: model.Cloud, service: str) -> str:
-    """A service's secret file, below the cloud file's directory."""
-    declared = cloud.spec.services.get(service)
-    return (declared.secrets if declared else None) or f"secrets/{service}.yaml"
-
-
-def config_path(cloud: model.Cloud, service: str) -> str:
-    """The directory of a service's configuration files, below the cloud file's directory."""
-    return cloud.spec.services[service].config or f"config/{service}"
 
 
 def environment_path(paths: HostPaths, environment: str) -> str:
@@ -97,22 +81,8 @@ def edge_unit(name: str, host: str) -> str:
 
 class _Builder:
     def __init__(self, cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> None:
-        self.cloud, self.tree, self.secrets, self.hosts = cloud, tree, secrets, hosts
-        self.overridden: list[Override] = []
-
-    def trial(self) -> Mapping[str, str]:
-        """The trial certificate authority and certificate, once they are made."""
-        found = self.secrets.get(EDGE_SECRETS, {}).get(self._trial_secret().name, {})
-        return found if isinstance(found, dict) else {}
-
-    def _trial_names(self) -> tuple[str, ...]:
-        found = topology.faces(self.cloud)
-        return tuple(sorted({e.host or e.address or found.address for e in (found.public, found.internal)}))
-
-    def _trial_secret(self) -> Secret:
-        """Named after what it certifies: for other names another one is made, and what is there stays as it is."""
-        name = f"{TRIAL_TLS}_{hashlib.sha256(' '.join(self._trial_names()).encode()).hexdigest()[:8]}"
-        return Secret(name, "trial-tls", "certificate authority and certificate for a trial")
+        self.cloud, self.tree, self.hosts = cloud, tree, hosts
+        self.sites = Sites(cloud, tree, secrets)
 
     # --- a unit
 
@@ -120,21 +90,19 @@ class _Builder:
         spec, paths = catalog.service(unit.service), self.hosts[unit.host]
         directory, data = f"{paths.runtime}/{unit.id}", f"{paths.state}/data/{unit.service}"
         installed, log = environment_path(paths, unit.environment), logs_path(paths, unit.id)
-        config = f"{directory}/{files.config_directory(spec)}"
-        site = self._site(spec, unit, config, data, paths)
-        declared = config_path(self.cloud, unit.service)
-        operator = files.operator_files(self.tree, declared)
-        self.overridden += files.overrides(spec, site, operator, declared)
-        laid = files.configuration(spec, site, operator, installed) | server.files(unit, directory, config)
-        fill = {"{config}": config, "{data}": data, "{environment}": installed}
-        environment = {name: _fill(value, fill) for name, value in spec.layout.environment.items()}
+        config, host = f"{directory}/{files.config_directory(spec)}", _host(unit.address)
+        database = self.sites.database_url(unit.service, self._sqlite(unit.service, paths), with_password=True)
+        ca_file = f"{paths.state}/trial-ca.pem" if self.sites.has_trial() else ""
+        site = self.sites.site(spec, unit.release, config, data, installed, database, ca_file)
+        values = {"config": config, "data": data, "address": host, "port": str(unit.port), **site.shipped}
+        laid = self.sites.files(spec, site) | server.files(unit, directory, fill(unit.component.wsgi, values))
+        environment = {name: fill(value, values) for name, value in spec.layout.environment.items()}
         environment |= {"HOME": f"{directory}/home", "PATH": f"{installed}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         environment |= {"LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         if site.ca_file:
             environment["REQUESTS_CA_BUNDLE"] = site.ca_file
         programs = server.programs(unit, directory, environment, installed, log)
         laid["supervisord.conf"] = File(supervisord(directory, f"{log}/supervisord.log", unit.id, programs))
-        host = f"[{unit.address}]" if ":" in unit.address else unit.address
         return DesiredUnit(
             unit=unit,
             files=laid,
@@ -143,39 +111,7 @@ class _Builder:
             health=f"http://{host}:{unit.port}{unit.component.health}",
         )
 
-    def _site(self, spec: ServiceSpec, unit: Unit, config: str, data: str, paths: HostPaths) -> Site:
-        public, internal = topology.urls(self.cloud, spec.name)
-        return Site(
-            region=self.cloud.spec.region,
-            release=unit.release,
-            identity=topology.identity_url(self.cloud),
-            public_url=public,
-            internal_url=internal,
-            config=config,
-            data=data,
-            address=unit.address,
-            port=unit.port,
-            database=self._database_url(spec.name, paths, with_password=True),
-            cache=self._cache(spec.name),
-            secrets=self.secrets.get(spec.name, {}),
-            ca_file=f"{paths.state}/trial-ca.pem" if self._has_trial() else "",
-        )
-
-    def _cache(self, service: str) -> tuple[str, ...]:
-        caches = self.cloud.spec.caches
-        name = self.cloud.spec.services[service].cache or (next(iter(caches)) if len(caches) == 1 else "")
-        return tuple(caches[name].hosts) if name in caches else ()
-
     # --- databases
-
-    def _database_url(self, service: str, paths: HostPaths, *, with_password: bool) -> str:
-        database = topology.database(self.cloud, service)
-        if database is None or database.engine == topology.SQLITE:
-            return f"sqlite:///{self._sqlite(service, paths)}"
-        user, password = database.user or service, self.secrets.get(service, {}).get("database_password", "")
-        # No more is quoted than a URL needs: Keystone's migrations cannot have a % in theirs.
-        credentials = f"{user}:{quote(str(password), safe=_PLAIN)}" if with_password else user
-        return f"mysql+pymysql://{credentials}@{database.host}:{database.port}/{database.name or service}?charset=utf8"
 
     def _sqlite(self, service: str, paths: HostPaths) -> str:
         return f"{paths.state}/data/{service}/{service}.sqlite"
@@ -192,7 +128,7 @@ class _Builder:
         return DesiredDatabase(
             service=service,
             engine=engine,
-            url=self._database_url(service, paths, with_password=False),
+            url=self.sites.database_url(service, self._sqlite(service, paths), with_password=False),
             path=self._sqlite(service, paths) if engine == topology.SQLITE else "",
             host=first.host,
             unit=first.id,
@@ -262,15 +198,11 @@ class _Builder:
             if tls is None:
                 continue
             if tls.trial:
-                pem = (self.trial().get("certificate", "") + self.trial().get("key", "")).encode()
+                pem = (self.sites.trial().get("certificate", "") + self.sites.trial().get("key", "")).encode()
             else:
                 pem = self.tree.get(tls.certificate or "", b"") + b"\n" + self.tree.get(tls.key or "", b"")
             result[f"{name}.pem"] = File(pem, mode=0o600, secret=True)
         return result
-
-    def _has_trial(self) -> bool:
-        found = topology.faces(self.cloud)
-        return any(e.tls and e.tls.trial for e in (found.public, found.internal))
 
     # --- secret files
 
@@ -292,15 +224,13 @@ class _Builder:
         if "keystone" in self.cloud.spec.services and "keystone" not in topology.ours(self.cloud):
             given = Secret("admin_password", "given", "of the administrator at the Keystone that somebody else runs")
             yield SecretFile("keystone", secret_path(self.cloud, "keystone"), (given,))
-        if self._has_trial():
-            path, trial = secret_path(self.cloud, EDGE_SECRETS), self._trial_secret()
-            yield SecretFile(EDGE_SECRETS, path, (trial,), self._trial_names())
+        if self.sites.has_trial():
+            path, trial = secret_path(self.cloud, EDGE_SECRETS), self.sites.trial_secret()
+            yield SecretFile(EDGE_SECRETS, path, (trial,), self.sites.trial_names())
 
 
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        text = text.replace(name, value)
-    return text
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
-__all__ = ["TRIAL_TLS", "SecretValue", "build", "config_path", "edge_unit", "environment_path", "secret_path"]
+__all__ = ["build", "config_path", "edge_unit", "environment_path", "secret_path"]

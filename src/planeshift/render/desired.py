@@ -14,21 +14,20 @@ EDGE_SECRETS = "edge"
 
 @dataclass(frozen=True)
 class File:
-    """A file to lay out. A `link` is a symbolic link to that path instead. Secret content is compared, never shown."""
+    """A file to lay out. Secret content is compared, never shown."""
 
     content: bytes = b""
     mode: int = 0o644
     secret: bool = False
-    link: str = ""
 
     def digest(self, key: bytes) -> str:
         """What tells two files apart. Secret ones are keyed, so that a digest cannot be used to guess a password."""
-        return digest(self.content, self.mode, self.link, key if self.secret else b"")
+        return digest(self.content, self.mode, key if self.secret else b"")
 
 
-def digest(content: bytes, mode: int, link: str, key: bytes) -> str:
-    """Digest of a file's content, mode and link target; keyed where `key` is given."""
-    material = f"{mode:o} {link}\n".encode() + content
+def digest(content: bytes, mode: int, key: bytes) -> str:
+    """Digest of a file's content and mode; keyed where `key` is given."""
+    material = f"{mode:o}\n".encode() + content
     if key:
         return "k:" + hmac.new(key, material, hashlib.sha256).hexdigest()[:24]
     return hashlib.sha256(material).hexdigest()[:24]

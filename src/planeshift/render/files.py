@@ -55,12 +55,11 @@ def operator_paths(spec: ServiceSpec, operator: Mapping[str, bytes]) -> dict[str
     return result
 
 
-def configuration(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], installed: str) -> dict[str, File]:
+def configuration(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes]) -> dict[str, File]:
     """Every file that the service reads, by path below its unit's directory."""
     root, layout = config_directory(spec), spec.layout
     fragments = fragments_directory(spec)
     result = {f"{root}/{layout.main}": File(ini(spec.defaults(site), f"Defaults of the catalog. {GENERATED}"))}
-    result |= {f"{root}/{name}": File(link=f"{installed}/{path}") for name, path in layout.shipped.items()}
     result |= {path: File(content) for path, content in operator_paths(spec, operator).items()}
     result[f"{fragments}/50-backend.conf"] = File(ini(spec.backend(site), GENERATED))
     secrets = ini(common.merged(spec.secret_options(site), _given_options(site.secrets)), f"Secrets. {GENERATED}")
@@ -87,7 +86,6 @@ def shared_digest(spec: ServiceSpec, digests: Mapping[str, str]) -> str:
     """
     root, fragments = config_directory(spec) + "/", fragments_directory(spec) + "/"
     generated = {root + spec.layout.main, f"{fragments}50-backend.conf", f"{fragments}90-secrets.conf"}
-    generated |= {root + name for name in spec.layout.shipped}
     private = tuple(f"{root}{directory}/" for directory in (*spec.key_directories.values(), "secrets"))
     shared = sorted(
         (path, value)

@@ -55,8 +55,8 @@ def wsgi_application(component: Component) -> str:
     return f"{WSGI_MODULE}:application" if "\n" in component.wsgi else component.wsgi
 
 
-def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
-    """The server's own files, by path below the unit's directory."""
+def files(unit: Unit, directory: str, wsgi: str) -> dict[str, File]:
+    """The server's own files, by path below the unit's directory; `wsgi` is the component's, filled in."""
     component = unit.component
     settings = {
         "wsgi_app": wsgi_application(component),
@@ -79,9 +79,8 @@ def files(unit: Unit, directory: str, config: str) -> dict[str, File]:
     }
     lines = [f"{name} = {value!r}" for name, value in settings.items()]
     result = {SERVER: File(("\n".join(lines) + "\n" + _HOOKS).encode())}
-    if "\n" in component.wsgi:
-        source = component.wsgi.replace("{config}", config)
-        result[f"{WSGI_MODULE}.py"] = File(source.encode())
+    if "\n" in wsgi:
+        result[f"{WSGI_MODULE}.py"] = File(wsgi.encode())
     if unit.httpd:
         result["httpd.conf"] = File(_httpd(unit, directory))
     return result

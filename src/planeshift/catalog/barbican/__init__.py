@@ -10,7 +10,7 @@ from planeshift.catalog.spec import Component, Layout, Migration, Options, Secre
 _WSGI = """\
 from paste import deploy
 
-application = deploy.loadapp("config:{config}/barbican-api-paste.ini")
+application = deploy.loadapp("config:{barbican-api-paste.ini}")
 """
 
 

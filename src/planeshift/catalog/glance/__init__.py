@@ -22,13 +22,10 @@ def _defaults(site: Site) -> Options:
 
 def _backend(site: Site) -> Options:
     return {
-        "DEFAULT": {
-            "worker_self_reference_url": f"http://{site.address}:{site.port}",
-            "public_endpoint": site.public_url,
-        },
+        "DEFAULT": {"public_endpoint": site.public_url},
         "os_glance_staging_store": {"filesystem_store_datadir": f"{site.data}/staging"},
         "os_glance_tasks_store": {"filesystem_store_datadir": f"{site.data}/tasks"},
-        "paste_deploy": {"config_file": f"{site.config}/glance-api-paste.ini"},
+        "paste_deploy": {"config_file": site.shipped["glance-api-paste.ini"]},
     }
 
 
@@ -46,7 +43,11 @@ SERVICE = ServiceSpec(
     layout=Layout(
         project="glance",
         main="glance-api.conf",
-        environment={"OS_GLANCE_CONFIG_DIR": "{config}"},
+        environment={
+            "OS_GLANCE_CONFIG_DIR": "{config}",
+            # Read by oslo.config's environment driver, since a pod learns its address only when it starts.
+            "OS_DEFAULT__WORKER_SELF_REFERENCE_URL": "http://{address}:{port}",
+        },
         shipped={"glance-api-paste.ini": "etc/glance/glance-api-paste.ini"},
     ),
     migration=Migration(

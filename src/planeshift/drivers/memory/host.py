@@ -217,6 +217,4 @@ class MemoryHost(Port):
 
 
 def _digest(file: File, key: bytes) -> str:
-    if file.link:
-        return digest(b"", 0o644, file.link, b"")
-    return digest(file.content, file.mode, "", b"" if file.mode & 0o077 else key)
+    return digest(file.content, file.mode, b"" if file.mode & 0o077 else key)

@@ -1,3 +1,3 @@
 from paste import deploy
 
-application = deploy.loadapp("config:/run/planeshift/example/here/barbican/vms/home/.barbican/barbican-api-paste.ini")
+application = deploy.loadapp("config:/srv/example/.planeshift/environments/barbican-2026.2-LOCK/etc/barbican/barbican-api-paste.ini")

@@ -1,0 +1,109 @@
+"""What a service's options depend on, for one place where it runs: a unit on a host, or a cluster's pods. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from planeshift.catalog.spec import Secret, ServiceSpec, Site
+from planeshift.model import cloud as model
+from planeshift.render import files, topology
+from planeshift.render.desired import EDGE_SECRETS, File, Override, SecretValues, Tree
+
+TRIAL_TLS = "trial_tls"
+_PLAIN = "!\"#$&'()*+,-.:;<=>?[\\]^_`{|}~ "
+
+
+def secret_path(cloud: model.Cloud, service: str) -> str:
+    """A service's secret file, below the cloud file's directory."""
+    declared = cloud.spec.services.get(service)
+    return (declared.secrets if declared else None) or f"secrets/{service}.yaml"
+
+
+def config_path(cloud: model.Cloud, service: str) -> str:
+    """The directory of a service's configuration files, below the cloud file's directory."""
+    return cloud.spec.services[service].config or f"config/{service}"
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """A text of the catalog with its placeholders filled in, see `catalog.spec`."""
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+class Sites:
+    """The files of every place, from the same cloud, operator's files and secrets."""
+
+    def __init__(self, cloud: model.Cloud, tree: Tree, secrets: SecretValues) -> None:
+        self.cloud, self.tree, self.secrets = cloud, tree, secrets
+        self.overridden: list[Override] = []
+
+    def files(self, spec: ServiceSpec, site: Site) -> dict[str, File]:
+        """What the service reads there, by path below the place; what it overrides of the operator's is noted."""
+        declared = config_path(self.cloud, spec.name)
+        operator = files.operator_files(self.tree, declared)
+        self.overridden += files.overrides(spec, site, operator, declared)
+        return files.configuration(spec, site, operator)
+
+    def site(
+        self, spec: ServiceSpec, release: str, config: str, data: str, programs: str, database: str, ca_file: str
+    ) -> Site:
+        """A place, where `config`, `data` and `programs` are directories, `database` a URL with its password."""
+        public, internal = topology.urls(self.cloud, spec.name)
+        operator = files.operator_files(self.tree, config_path(self.cloud, spec.name))
+        return Site(
+            region=self.cloud.spec.region,
+            release=release,
+            identity=topology.identity_url(self.cloud),
+            public_url=public,
+            internal_url=internal,
+            config=config,
+            data=data,
+            database=database,
+            cache=self._cache(spec.name),
+            secrets=self.secrets.get(spec.name, {}),
+            ca_file=ca_file,
+            shipped={
+                name: f"{config}/{name}" if name in operator else f"{programs}/{path}"
+                for name, path in spec.layout.shipped.items()
+            },
+        )
+
+    def _cache(self, service: str) -> tuple[str, ...]:
+        caches = self.cloud.spec.caches
+        name = self.cloud.spec.services[service].cache or (next(iter(caches)) if len(caches) == 1 else "")
+        return tuple(caches[name].hosts) if name in caches else ()
+
+    def database_url(self, service: str, sqlite: str, *, with_password: bool) -> str:
+        """The SQLAlchemy URL of a service's database; `sqlite` is the file where it is one."""
+        database = topology.database(self.cloud, service)
+        if database is None or database.engine == topology.SQLITE:
+            return f"sqlite:///{sqlite}"
+        user, password = database.user or service, self.secrets.get(service, {}).get("database_password", "")
+        # No more is quoted than a URL needs: Keystone's migrations cannot have a % in theirs.
+        credentials = f"{user}:{quote(str(password), safe=_PLAIN)}" if with_password else user
+        return f"mysql+pymysql://{credentials}@{database.host}:{database.port}/{database.name or service}?charset=utf8"
+
+    # --- a certificate for a trial
+
+    def has_trial(self) -> bool:
+        """Whether an endpoint wants a certificate of our own making."""
+        found = topology.faces(self.cloud)
+        return any(e.tls and e.tls.trial for e in (found.public, found.internal))
+
+    def trial(self) -> Mapping[str, str]:
+        """The trial certificate authority and certificate, once they are made."""
+        found = self.secrets.get(EDGE_SECRETS, {}).get(self.trial_secret().name, {})
+        return found if isinstance(found, dict) else {}
+
+    def trial_names(self) -> tuple[str, ...]:
+        """What the certificate is for."""
+        found = topology.faces(self.cloud)
+        return tuple(sorted({e.host or e.address or found.address for e in (found.public, found.internal)}))
+
+    def trial_secret(self) -> Secret:
+        """Named after what it certifies: for other names another one is made, and what is there stays as it is."""
+        name = f"{TRIAL_TLS}_{hashlib.sha256(' '.join(self.trial_names()).encode()).hexdigest()[:8]}"
+        return Secret(name, "trial-tls", "certificate authority and certificate for a trial")
