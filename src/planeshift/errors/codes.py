@@ -125,6 +125,23 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS407": ("a distribution package is missing", "`dist` extras are packages of the system's own distribution."),
     "PS408": ("installing packages failed", "uv's last lines say why."),
+    # --- PS41x: tools
+    "PS410": ("unknown tool", "The tools that are pinned are listed by `planeshift tools list`."),
+    "PS411": (
+        "a tool that is not built yet",
+        "Tools are built from source, once a machine, by `planeshift tools build`. No program of a fitting version is "
+        "on PATH.",
+    ),
+    "PS412": (
+        "a tool cannot be downloaded",
+        "Sources come from the Go module proxy (GOPROXY), and Go itself, where it is missing, from PyPI. What was got "
+        "stays in the caches of both, and the next run goes on from there.",
+    ),
+    "PS413": (
+        "a module does not match its pin",
+        "Each tool's go.sum pins every byte of its sources. Something else under the same name is not built.",
+    ),
+    "PS414": ("a tool cannot be built", "The compiler's last lines say why."),
     # PS42x, PS43x: images and registries
     "PS421": (
         "an image that cannot be read",

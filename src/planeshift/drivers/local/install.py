@@ -9,12 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from planeshift.drivers import files
-from planeshift.drivers.local import processes
+from planeshift.drivers.beside import beside
 from planeshift.drivers.local.command import run
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
@@ -36,7 +35,7 @@ def install(environment: Environment, root: Path, process_environment: Mapping[s
     if not kept.is_dir():
         _build(environment, kept, process_environment, say)
     files.private(root)
-    with files.failing(f"{final} cannot be made"), _beside(final) as partial:
+    with files.failing(f"{final} cannot be made"), beside(final) as partial:
         try:
             shutil.copytree(kept, partial, symlinks=True, copy_function=_link)
         except shutil.Error as error:  # which holds (source, target, words) of every file that failed
@@ -59,21 +58,6 @@ def _key(environment: Environment) -> str:
     return f"{environment.service}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}"
 
 
-@contextlib.contextmanager
-def _beside(final: Path) -> Iterator[Path]:
-    """A new directory that takes the place of `final` when all went well, and goes when it did not."""
-    partial = final.parent / f".{final.name}.{os.getpid()}.{threading.get_ident()}.partial"
-    for left in final.parent.glob(f".{final.name}.*.partial"):
-        if processes.identity(int(left.name.split(".")[-3])) is None:  # of a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
-    try:
-        yield partial
-        if not final.is_dir():  # another run may have been quicker
-            partial.replace(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
@@ -85,7 +69,7 @@ def _link(source: str, target: str) -> None:
 
 def _build(environment: Environment, kept: Path, process_environment: Mapping[str, str], say: Say) -> None:
     files.private(kept.parent)
-    with _beside(kept) as target:
+    with beside(kept) as target:
         python = "/usr/bin/python3" if environment.system_packages else sys.executable
         command = _uv(process_environment, say)
         flags = ["--system-site-packages"] if environment.system_packages else []
