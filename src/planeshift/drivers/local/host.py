@@ -160,11 +160,14 @@ class LocalHost:
     # --- processes
 
     def start(self, unit: str, programs: Sequence[Program]) -> None:
-        supervisor = self._supervisor(unit)
-        if supervisor.programs() is not None:
+        supervisor, runs = self._supervisor(unit), self._supervisor(unit).programs() is not None
+        if runs:
             supervisor.update()
+        else:
+            self._note_supervision(unit)  # before: a supervisor that outlives us has read just this
         supervisor.start()
-        self._note(unit, _SUPERVISION, self._digest(self.runtime / unit / "supervisord.conf", b""))
+        if runs:
+            self._note_supervision(unit)
 
     def reload(self, unit: str, programs: Sequence[Program]) -> None:
         supervisor = self._supervisor(unit)
@@ -179,7 +182,7 @@ class LocalHost:
 
     def restart(self, unit: str, programs: Sequence[Program]) -> None:
         self._supervisor(unit).restart()
-        self._note(unit, _SUPERVISION, self._digest(self.runtime / unit / "supervisord.conf", b""))
+        self._note_supervision(unit)
 
     def stop(self, unit: str) -> None:
         supervisor = self._supervisor(unit)
@@ -192,6 +195,9 @@ class LocalHost:
 
     def mark_loaded(self, unit: str, digest_: str) -> None:
         self._note(unit, _LOADED, digest_)
+
+    def _note_supervision(self, unit: str) -> None:
+        self._note(unit, _SUPERVISION, self._digest(self.runtime / unit / "supervisord.conf", b""))
 
     def _note(self, unit: str, name: str, text: str) -> None:
         files.write(self.runtime / unit / name, text.encode(), 0o600)
