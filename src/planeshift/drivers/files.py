@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from planeshift.errors import PlaneshiftError, Problem
@@ -46,6 +46,14 @@ def private(path: Path) -> None:
         raise PlaneshiftError(Problem("PS402", f"{path} is {what}", hint="Move it away; planeshift makes its own."))
     if stat.S_IMODE(found.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def cache(environment: Mapping[str, str]) -> Path:
+    """The user's cache directory of ours, made where it is not there: what can be made again, shared by all clouds."""
+    base = environment.get("XDG_CACHE_HOME") or f"{environment.get('HOME', '')}/.cache"
+    directory = Path(base) / "planeshift"
+    private(directory)
+    return directory
 
 
 @contextlib.contextmanager

@@ -154,6 +154,33 @@ CODES: dict[str, tuple[str, str]] = {
         "read.",
     ),
     "PS423": ("no such image", "`planeshift image list` shows the images that were built or pulled on this machine."),
+    "PS424": (
+        "a program that making images needs is missing",
+        "Images are made without a daemon, by the distribution's own programs: mmdebstrap for the base, git for patches "
+        "and sources, unshare for compiling in the image.",
+    ),
+    "PS425": (
+        "a locked distribution package that cannot be had",
+        "The base's packages are locked by hash. What was fetched or built once is kept; otherwise the archive must still "
+        "have that very version, and another one is never taken in its place.",
+    ),
+    "PS426": (
+        "the base of an image cannot be made",
+        "The base is a minimal Debian, of packages of this machine's apt sources, or any image by `--from`.",
+    ),
+    "PS427": (
+        "a patch that does not apply",
+        "The site's patches are applied in the order of their names, each exactly as `git apply` takes it. A patch that "
+        "does not fit would make another program than its author meant, so that nothing is built.",
+    ),
+    "PS428": (
+        "an input of an image that cannot be used",
+        "A lock, source, wheelhouse or patch directory is not as needed.",
+    ),
+    "PS429": (
+        "a program cannot be run in an image",
+        "Python's files are compiled by the image's own Python, in namespaces of its own on this machine.",
+    ),
     # --- PS5xx: databases and secret files
     "PS501": (
         "a database cannot be used",

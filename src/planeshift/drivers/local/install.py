@@ -9,12 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from planeshift.drivers import files
 from planeshift.drivers.beside import beside
 from planeshift.drivers.local.command import run
+from planeshift.drivers.local.uv import install_locked, uv
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
 from planeshift.render.desired import Environment
@@ -45,10 +46,7 @@ def install(environment: Environment, root: Path, process_environment: Mapping[s
 
 
 def _cache(environment: Mapping[str, str]) -> Path:
-    base = environment.get("XDG_CACHE_HOME") or f"{environment.get('HOME', '')}/.cache"
-    directory = Path(base) / "planeshift"
-    files.private(directory)
-    return directory / "environments"
+    return files.cache(environment) / "environments"
 
 
 def _key(environment: Environment) -> str:
@@ -71,50 +69,17 @@ def _build(environment: Environment, kept: Path, process_environment: Mapping[st
     files.private(kept.parent)
     with beside(kept) as target:
         python = "/usr/bin/python3" if environment.system_packages else sys.executable
-        command = _uv(process_environment, say)
+        command = uv(process_environment, say)
         flags = ["--system-site-packages"] if environment.system_packages else []
         command("venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", python, *flags, str(target))
-        lock = target / "lock.txt"
-        files.write(lock, environment.requirements.encode())
-        installing = ("pip", "install", "--python", str(target / "bin" / "python"), "--no-progress")
-        say(f"installing {environment.service} {environment.version}")
-        command(*installing, "--require-hashes", "--no-deps", "-r", str(lock))
-        if environment.pip:
-            say(f"installing extras: {', '.join(environment.pip)}")
-            command(*installing, "--constraint", str(lock), *environment.pip)
+        extras = f" and {', '.join(environment.pip)}" if environment.pip else ""
+        say(f"installing {environment.service} {environment.version}{extras}")
+        install_locked(command, target, environment.requirements, environment.pip)
         # Once, here, instead of in every program's first start.
         say(f"compiling {environment.service} {environment.version}")
         compiling = ["-m", "compileall", "-q", "-j", "0", "-x", "/tests?/|/samples/", str(target / "lib")]
         with contextlib.suppress(PlaneshiftError):  # some packages ship templates that are no valid Python
             run([str(target / "bin" / "python"), *compiling], process_environment, "/", say)
-
-
-def _uv(environment: Mapping[str, str], say: Say) -> Callable[..., None]:
-    from uv import find_uv_bin
-
-    def command(*arguments: str) -> None:
-        try:
-            # Anything goes to the program's standard error, and is no secret.
-            run([find_uv_bin(), *arguments], environment, "/", say)
-        except PlaneshiftError as error:
-            raise _explained(error) from error
-
-    return command
-
-
-def _explained(error: PlaneshiftError) -> PlaneshiftError:
-    words = error.problems[0].why
-    low = words.lower()
-    if "no space left on device" in low:
-        hint = "Free some space; nothing was half-written."
-        return PlaneshiftError(Problem("PS404", "packages cannot be installed: the disk is full", why=words, hint=hint))
-    if "hash mismatch" in low or "invalid wheel" in low or "failed to read" in low:
-        hint = "The registry serves another file than was locked: check the mirror, or run `uv cache clean`."
-        return PlaneshiftError(Problem("PS406", "a package does not match its lock", why=words, hint=hint))
-    if any(w in low for w in ("error sending request", "dns", "failed to fetch", "connect", "network", "timed out")):
-        hint = "Check network and package index (UV_INDEX_URL); what was downloaded by now is kept."
-        return PlaneshiftError(Problem("PS405", "packages cannot be downloaded", why=words, hint=hint))
-    return PlaneshiftError(Problem("PS408", "installing packages failed", why=words))
 
 
 def _distribution_packages(environment: Environment) -> None:
