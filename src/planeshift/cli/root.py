@@ -23,6 +23,7 @@ _COMMANDS = {
     "doctor": "doctor",
     "explain": "check",
     "tools": "tools",
+    "image": "image",
 }
 
 

@@ -15,12 +15,14 @@ from planeshift.images.oci import Layer
 from planeshift.images.packages import shipped
 from planeshift.images.recipe import Recipe, account, plain
 from planeshift.images.store import Image
-from planeshift.ports import Say
+from planeshift.ports import Say, quiet
 
 
 @dataclass(frozen=True)
 class Builder:
     """Builds with what a user's cache keeps; `variables` is the environment of uv, git and apt.
+
+    `say` gets the steps, `detail` what their programs print.
 
     Every method raises PlaneshiftError where a step cannot be done; nothing half-made is ever kept.
     """
@@ -28,6 +30,7 @@ class Builder:
     kept: Kept
     variables: Mapping[str, str]
     say: Say
+    detail: Say = quiet
 
     def image(self, recipe: Recipe, name: str, base: Sequence[Layer] = ()) -> Image:
         """Build and name an image. `base`: the layers, in the store, of the image that the recipe builds upon."""
@@ -71,13 +74,14 @@ class Builder:
         """What a Debian of the recipe's lock holds, its Python compiled."""
         assert recipe.lock  # noqa: S101
         debs = debian.fetch(recipe.lock, self.kept.packages, self.say)
+        self.say(f"installing {len(debs)} packages into a Debian {recipe.lock.suite} of their own")
         with tempfile.TemporaryDirectory(dir=self.kept.scratch, prefix="debian-") as scratch:
-            found = debian.bootstrap(recipe.lock, debs, Path(scratch), self.say)
+            found = debian.bootstrap(recipe.lock, debs, Path(scratch), self.detail)
             root = Path(scratch) / "root"
             roots.lay(found, root)
             for place in ("usr/lib/python3", f"usr/lib/python{python.interpreter(root).series}"):
                 if (root / place).is_dir():
-                    python.compile_files(root, place, self.say)
+                    python.compile_files(root, place, self.detail)
             compiled = (e for e in tree(root) if "__pycache__" in e.name.split("/"))
             return [*found, *map(_held, compiled)]
 
@@ -104,9 +108,9 @@ class Builder:
 
         def make(directory: Path) -> None:
             install = self._install(recipe)
-            python.environment(directory, interpreter, recipe.system_packages, install, self.variables, self.say)
+            python.environment(directory, interpreter, recipe.system_packages, install, self.variables, self.detail)
             self.say(f"compiling {recipe.package} {recipe.version}")
-            python.compile_files(root, python.PREFIX, self.say, binds={python.PREFIX: directory})
+            python.compile_files(root, python.PREFIX, self.detail, binds={python.PREFIX: directory})
 
         return self.kept.tree(f"environment-{recipe.environment}", make)
 
@@ -142,7 +146,7 @@ class Builder:
         return self.kept.layer(f"patched-{recipe.whole}", make)
 
     def _compile(self, root: Path, changed: Path) -> None:
-        python.compile_files(root, python.PREFIX, self.say, binds={python.PREFIX: changed})
+        python.compile_files(root, python.PREFIX, self.detail, binds={python.PREFIX: changed})
 
 
 def difference(lower: Mapping[str, Entry], upper: Iterable[Entry]) -> list[Entry]:

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from planeshift.drivers import files
 from planeshift.drivers.local.command import run
@@ -106,13 +106,12 @@ def bootstrap(lock: Lock, debs: Sequence[Path], scratch: Path, say: Say) -> list
         *(program, "--quiet", "--variant=apt", "--format=tar", f"--architectures={lock.architecture}"),
         *("--aptopt=Acquire::Languages none", *excluded, "--dpkgopt=path-include=/usr/share/doc/*/copyright"),
         *("--include", ",".join(sorted(p.name for p in lock.packages))),
-        *(lock.suite, str(out), f"deb [trusted=yes] copy:{repository} ./"),
+        *(lock.suite, str(out), f"deb [trusted=yes] copy:{quote(str(repository))} ./"),
     ]
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(scratch)}
     environment |= {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(scratch), "TZ": "UTC"}
-    say(f"installing {len(lock.packages)} packages into a Debian {lock.suite} of their own")
     try:
-        run([program, *command[1:]], environment, str(scratch), say)
+        run(["/bin/sh", "-c", 'umask 022; exec "$@"', "sh", *command], environment, str(scratch), say)
     except PlaneshiftError as error:
         hint = "mmdebstrap needs root, or a user with subuids (see its manual)."
         why = error.problems[0].why

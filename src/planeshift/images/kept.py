@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from planeshift.drivers import files
@@ -16,6 +17,7 @@ from planeshift.drivers.beside import beside
 from planeshift.errors import PlaneshiftError
 from planeshift.images import oci, roots
 from planeshift.images.oci import Descriptor, Layer
+from planeshift.images.packages import Lock, shipped
 from planeshift.images.store import Store
 
 
@@ -41,6 +43,20 @@ class Kept:
     def locks(self) -> Path:
         """Locks of a site's own distribution packages."""
         return self._within("locks")
+
+    @property
+    def repositories(self) -> Path:
+        """Mirrors of the repositories that services were built from."""
+        return self._within("repositories")
+
+    def lock_of(self, architecture: str, dist: Sequence[str], resolve: Callable[[], Lock]) -> Lock:
+        """The lock of a site's own packages, resolved once, so that the next build has the same."""
+        key = hashlib.sha256(" ".join([shipped(architecture).digest, *dist]).encode()).hexdigest()[:32]
+        path = self.locks / f"{key}.json"
+        with self._locked(key):
+            if not path.is_file():
+                files.write(path, resolve().text().encode())
+            return Lock.parse(path.read_text("utf-8"), str(path))
 
     @property
     def scratch(self) -> Path:

@@ -18,6 +18,7 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.images.entries import Entry, ordered
 
 LEVEL = 2
+COMPRESSOR = "0.25.0"  # of zstandard, as pyproject.toml pins it
 _CHUNK = 1 << 20
 _BLOCK = 512
 _RECORD = 20 * _BLOCK

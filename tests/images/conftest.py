@@ -1,0 +1,57 @@
+"""What the tests of images share: a cache of their own that borrows the packages of the user's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from imagerig import recipe
+
+from planeshift.images.build import Builder
+from planeshift.images.kept import Kept
+from planeshift.images.recipe import Recipe
+from planeshift.ports import quiet
+
+REASON = "making a base needs mmdebstrap, git, root or user namespaces, and Debian's archive"
+
+
+@pytest.fixture(scope="session")
+def user_cache() -> Kept:
+    return Kept.of(os.environ)
+
+
+@pytest.fixture(scope="session")
+def base(user_cache: Kept) -> Recipe:
+    """A recipe whose base is in the user's cache; made where it is not."""
+    if not shutil.which("mmdebstrap") or not shutil.which("git"):
+        pytest.skip(REASON)
+    found = recipe()
+    Builder(user_cache, os.environ, quiet).debian(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory, user_cache: Kept, base: Recipe) -> Kept:
+    """A cache that fills as tests build: what they build from the same inputs is built once."""
+    return with_base(tmp_path_factory.mktemp("warm"), user_cache, base)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, user_cache: Kept, base: Recipe) -> Kept:
+    """A cache that has the base, and nothing else."""
+    return with_base(tmp_path / "cache", user_cache, base)
+
+
+def with_base(directory: Path, other: Kept, base: Recipe) -> Kept:
+    """A cache with the base of another, not copied."""
+    kept = Kept(directory)
+    builder = Builder(other, os.environ, quiet)
+    (layer,) = builder.debian(base)
+    root = builder.root(base, [layer])
+    kept.tree(f"root-{base.foundation}", lambda path: path.symlink_to(root))
+    kept.store.add(b"")  # makes the layout's directories
+    os.link(other.store.path(layer.descriptor.digest), kept.store.path(layer.descriptor.digest))
+    kept.layer(base.foundation, lambda: layer)
+    return kept
