@@ -22,6 +22,7 @@ _COMMANDS = {
     "render": "check",
     "doctor": "doctor",
     "explain": "check",
+    "lab": "lab",
     "tools": "tools",
     "image": "image",
 }

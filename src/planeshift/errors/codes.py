@@ -181,6 +181,29 @@ CODES: dict[str, tuple[str, str]] = {
         "a program cannot be run in an image",
         "Python's files are compiled by the image's own Python, in namespaces of its own on this machine.",
     ),
+    # --- PS44x: the lab
+    "PS440": (
+        "a machine that cannot have a lab",
+        "Hosts are made of Linux namespaces, overlays and control groups, which takes root and a kernel that gives them.",
+    ),
+    "PS441": (
+        "programs of the distribution are missing for a lab",
+        "containerd, runc, CNI plugins, nftables and a few small programs come from the distribution's packages.",
+    ),
+    "PS442": ("a part of a lab cannot be made or removed", "The system's own words are in the message."),
+    "PS443": (
+        "a network that is taken",
+        "A lab's networks must not overlap those that the machine has, since its hosts could not be reached.",
+    ),
+    "PS444": ("a fault that cannot be made", "What it needs is missing: a disk of a size, or a feature of the kernel."),
+    "PS445": ("no such host or zone, or it does not run", "`planeshift lab status` shows what there is."),
+    "PS446": ("images cannot be imported", "containerd's own words are in the message."),
+    "PS447": (
+        "kubeadm failed",
+        "Its last lines, and those of the node's kubelet, say why. The next `lab up` begins anew.",
+    ),
+    "PS448": ("a cluster of the lab does not answer or become ready", "kubectl's own words are in the message."),
+    "PS449": ("somebody else is changing this lab", "One run at a time may; the lease of a dead run is free."),
     # --- PS5xx: databases and secret files
     "PS501": (
         "a database cannot be used",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +13,8 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.model import ranges
 from planeshift.model.cloud import Cloud
 from planeshift.model.source import Document, Path, parse
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,37 @@ def load(text: str | bytes, file: str) -> Loaded:
 
     Raises PlaneshiftError with every problem of syntax, ranges, unknown keys and values (PS101–PS111).
     """
+    cloud, document = read(text, file, Cloud, _cloud_lists)
+    return Loaded(cloud, document)
+
+
+def read(
+    text: str | bytes,
+    file: str,
+    shape: type[Shape],
+    lists: Sequence[Path] | Callable[[Document], list[Path]],
+    what: str = "a cloud file",
+) -> tuple[Shape, Document]:
+    """Read a file of this shape; `lists` are those whose items may hold ranges.
+
+    Raises PlaneshiftError with every problem of syntax, ranges, unknown keys and values (PS101–PS111).
+    """
     document = parse(text, file)
     if not isinstance(document.data, dict):
-        raise PlaneshiftError(
-            Problem("PS107", "a cloud file is a mapping", document.where(()), hint="`planeshift init` writes one.")
-        )
-    problems = _expand(document)
-    problems += _later(document, Cloud, document.data, ())
+        hint = "`planeshift init` writes one." if shape is Cloud else ""
+        raise PlaneshiftError(Problem("PS107", f"{what} is a mapping", document.where(()), hint=hint))
+    problems: list[Problem] = []
+    for path in lists(document) if callable(lists) else lists:
+        problems += _expand_list(document, path)
+    problems += _later(document, shape, document.data, ())
     try:
-        cloud = Cloud.model_validate(document.data)
+        found = shape.model_validate(document.data)
     except ValidationError as error:
-        problems += list(_problems(error, document))
+        problems += list(_problems(error, document, shape))
     if problems:
         problems = list(dict.fromkeys(problems))  # what a range repeats is said once
         raise PlaneshiftError(sorted(problems, key=lambda p: (p.where.line, p.where.column) if p.where else (0, 0)))
-    return Loaded(cloud, document)
+    return found, document
 
 
 def nearest(word: str, known: Iterator[str] | list[str]) -> str:
@@ -54,21 +72,18 @@ def nearest(word: str, known: Iterator[str] | list[str]) -> str:
 # --- ranges
 
 
-def _expand(document: Document) -> list[Problem]:
-    """Expand ranges where lists take them: hosts, and the hosts of each backend."""
-    problems: list[Problem] = []
+def _cloud_lists(document: Document) -> list[Path]:
+    """Where lists of a cloud file take ranges: hosts, and the hosts of each backend."""
     spec = document.data.get("spec")
     if not isinstance(spec, dict):
-        return problems
+        return []
     paths: list[Path] = [("spec", "hosts")]
     services = spec.get("services")
     for service, body in services.items() if isinstance(services, dict) else ():
         backends = body.get("backends") if isinstance(body, dict) else None
         for backend in backends if isinstance(backends, dict) else ():
             paths.append(("spec", "services", service, "backends", backend, "hosts"))
-    for path in paths:
-        problems += _expand_list(document, path)
-    return problems
+    return paths
 
 
 def _expand_list(document: Document, path: Path) -> list[Problem]:
@@ -181,13 +196,13 @@ def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, type | None]:
 # --- what pydantic found
 
 
-def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
+def _problems(error: ValidationError, document: Document, shape: type[BaseModel]) -> Iterator[Problem]:
     for item in error.errors(include_url=False):
         path = tuple(step for step in item["loc"] if step != "[key]")
         name = str(path[-1]) if path else "the file"
         kind = item["type"]
         if kind == "extra_forbidden":
-            known = _known_keys(Cloud, path[:-1])
+            known = _known_keys(shape, path[:-1])
             yield Problem(
                 "PS106",
                 f"unknown key `{name}`",

@@ -1,0 +1,44 @@
+#!/bin/sh
+# A host's first process, as PID 1 of new network, mount, PID, UTS and IPC namespaces: it makes the host's root and
+# becomes its init. Called by host.py in the directory that disk.py made: boot.sh NAME INIT...
+set -eu
+name=$1
+shift
+mount --make-rprivate /
+if [ -f disk.img ]; then mount -o loop disk.img disk; fi
+mkdir -p disk/upper disk/work disk/root
+chmod 0755 disk/upper
+cp -a seed/. disk/upper/
+# The host's root: what the machine has, with the host's own writes above it. Relative paths, since a path with a comma
+# or a colon would be taken for options.
+mount -t overlay overlay -o lowerdir=/,upperdir=disk/upper,workdir=disk/work disk/root
+root=disk/root
+tab=$(printf '\t')
+while IFS=$tab read -r number point; do # the machine's further file systems, each in the same way
+  mkdir -p "disk/mounts/$number/upper" "disk/mounts/$number/work"
+  mount -t overlay overlay -o "lowerdir=$point,upperdir=disk/mounts/$number/upper,workdir=disk/mounts/$number/work" "$root$point"
+done <mounts.txt
+mount -t proc proc "$root"/proc
+mount -t sysfs sysfs "$root"/sys
+mount --rbind /sys/fs/cgroup "$root"/sys/fs/cgroup
+mount --rbind /dev "$root"/dev
+mount -t tmpfs -o mode=1777 tmpfs "$root"/dev/shm
+mount -t tmpfs -o mode=0755 tmpfs "$root"/run
+mount -t tmpfs -o mode=1777 tmpfs "$root"/tmp
+while IFS=$tab read -r from to mode; do # directories that are not to be an overlay, and programs
+  case $from in /*) ;; *) mkdir -p "$from" ;; esac
+  mkdir -p "$root$to"
+  mount --bind "$from" "$root$to"
+  [ "$mode" = rw ] || mount -o remount,bind,ro "$root$to"
+done <binds.txt
+hostname "$name"
+ip link set lo up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+cd "$root"
+mkdir run/machine
+pivot_root . run/machine
+umount -l /run/machine
+rmdir /run/machine
+cd /
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+  "PLANESHIFT_LAB=$PLANESHIFT_LAB" "$@"
