@@ -25,6 +25,7 @@ _COMMANDS = {
     "lab": "lab",
     "tools": "tools",
     "image": "image",
+    "chart": "chart",
 }
 
 

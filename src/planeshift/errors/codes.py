@@ -1,8 +1,8 @@
 """The stable problem codes and what `planeshift explain CODE` says of them. One entry a code; codes are never reused.
 
 PS1xx reading the cloud file · PS2xx rules across it · PS3xx the services' own configuration · PS4xx hosts,
-environments and images · PS5xx databases · PS6xx processes and the edge · PS7xx Keystone's content and verification ·
-PS8xx control: lease, journal, plans · PS9xx bugs.
+environments, images and charts · PS5xx databases · PS6xx processes and the edge · PS7xx Keystone's content and
+verification · PS8xx control: lease, journal, plans · PS9xx bugs.
 """
 
 from __future__ import annotations
@@ -204,6 +204,37 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS448": ("a cluster of the lab does not answer or become ready", "kubectl's own words are in the message."),
     "PS449": ("somebody else is changing this lab", "One run at a time may; the lease of a dead run is free."),
+    # --- PS43x: charts
+    "PS430": (
+        "not a chart",
+        "A chart is a directory or a .tgz archive with a valid Chart.yaml, within Helm's limits, and nothing in it that "
+        "leads out of it: no absolute paths, no `..`, no links, no devices.",
+    ),
+    "PS431": (
+        "a chart repository cannot be used",
+        "It does not answer, refuses, or answers with something that is no chart repository. Nothing was changed.",
+    ),
+    "PS432": (
+        "the provenance is not good",
+        "A provenance file states a chart's digest and is signed. It must be there, be of this very archive, and be "
+        "signed by a key of the keyring.",
+    ),
+    "PS433": ("the charts' store cannot be used", "The directory or bucket cannot be read or written."),
+    "PS434": ("no such chart or version", "The repository has none that fits."),
+    "PS435": (
+        "a server that anybody could write to",
+        "Without authentication the chart server listens on loopback addresses only, unless `--auth none` says that "
+        "everybody who reaches it may write.",
+    ),
+    "PS436": (
+        "the version is there already",
+        "A chart's version is not written over: who installed it would have something else. Give it a new version.",
+    ),
+    "PS437": (
+        "a chart is not what its lock says",
+        "The lock file holds the digest of each mirrored chart. Upstream serves other bytes under the same version: "
+        "find out why before you take them.",
+    ),
     # --- PS5xx: databases and secret files
     "PS501": (
         "a database cannot be used",

@@ -1,0 +1,109 @@
+"""Runs the application under uvicorn, with a clock over every connection."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from planeshift.charts.server.app import App
+
+_GRACE = 60  # seconds that requests have to end when the server is told to stop
+_IDLE = 75  # seconds that a connection may wait for its next request
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, which lets a client take for ever over the head of a request; here it has a while."""
+
+    head_timeout = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(self.head_timeout, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_timeout, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.abort()
+
+
+def serve(
+    app: App,
+    *,
+    host: str,
+    port: int,
+    tls: tuple[Path, Path] | None = None,
+    client_ca: Path | None = None,
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; what has begun is finished first.
+
+    `tls`: certificate chain and key; `client_ca`: clients must have a certificate of this authority. `ready` is called
+    with the address once it listens. Raises OSError where the address cannot be had.
+    """
+    listener = socket.create_server(
+        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+    )
+    protocol = type("Protocol", (_Protocol,), {"head_timeout": app.settings.read_timeout or 30.0})
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options = {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1])}
+        if client_ca is not None:
+            options |= {"ssl_ca_certs": str(client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=_GRACE,
+        h11_max_incomplete_event_size=64 * 1024,
+        **options,
+    )
+    server = _Server(config, lambda: ready(f"{'https' if tls else 'http'}://{host}:{listener.getsockname()[1]}"))
+    sys.setswitchinterval(0.001)  # the loop must not wait long for a thread that unpacks
+    gc.set_threshold(50_000, 20, 20)
+    with listener:
+        server.run(sockets=[listener])
+    if not server.started:
+        raise OSError("the server did not start")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            gc.freeze()  # a hundred thousand entries need not be looked through again and again
+            self._ready()
