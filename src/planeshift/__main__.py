@@ -20,6 +20,11 @@ def main() -> None:
         if said is not None:
             sys.stdout.write(said)
             return
+    if sys.argv[1:3] == ["secrets", "view"] and len(sys.argv) == 4 and not sys.argv[3].startswith("-"):
+        from planeshift.secrets.quick import view
+
+        if view(sys.argv[3]):
+            return
     from planeshift.cli import run
 
     sys.exit(run(sys.argv[1:]))

@@ -26,6 +26,7 @@ _COMMANDS = {
     "tools": "tools",
     "image": "image",
     "chart": "chart",
+    "secrets": "secrets",
 }
 
 

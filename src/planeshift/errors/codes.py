@@ -2,7 +2,7 @@
 
 PS1xx reading the cloud file · PS2xx rules across it · PS3xx the services' own configuration · PS4xx hosts,
 environments, images and charts · PS5xx databases · PS6xx processes and the edge · PS7xx Keystone's content and
-verification · PS8xx control: lease, journal, plans · PS9xx bugs.
+verification · PS8xx control: lease, journal, plans · PS9xx bugs · PS10xx sealed files.
 """
 
 from __future__ import annotations
@@ -313,6 +313,50 @@ CODES: dict[str, tuple[str, str]] = {
         "A saved plan is carried out exactly, or not at all. The cloud file or the world has changed since: plan again.",
     ),
     "PS805": ("not confirmed", "Nothing is changed without `--yes` or a typed `yes`."),
+    # --- PS10xx: sealed files
+    "PS1001": ("a file that SOPS cannot hold", "It is not valid in its format, or holds what SOPS has no form for."),
+    "PS1002": (
+        "SOPS's part of a file is not as it must be",
+        "The `sops` part says who can open a file, when it was changed, and the MAC over it. It is never edited by hand.",
+    ),
+    "PS1003": ("git's conflict markers", "A merge left both sides in the file. Values of two sides have two MACs."),
+    "PS1004": ("a file that is not sealed", "It has no `sops` part, so its values stand in the clear."),
+    "PS1005": (
+        "a sealed value does not open",
+        "Each value is sealed to its place in the file. One that was altered, moved, or swapped with another, or whose "
+        "name or a name above was changed, does not open.",
+    ),
+    "PS1006": (
+        "the MAC of a sealed file does not fit",
+        "The MAC covers the values of the whole file in order, those in the clear too, and is sealed to the time of "
+        "the last change. A file that was changed without being opened is refused.",
+    ),
+    "PS1007": ("sealed already", "What is sealed once is not sealed again, since nobody could read it."),
+    "PS1008": (
+        "an age identity cannot be read",
+        "Identities are looked for where sops does: SOPS_AGE_KEY, SOPS_AGE_KEY_FILE, SOPS_AGE_KEY_CMD, and "
+        "sops/age/keys.txt in the user's configuration directory.",
+    ),
+    "PS1009": (
+        "no key at hand opens the file",
+        "None of the identities that were found is one that the file is sealed for, or the key's own keeper refused. "
+        "`planeshift secrets keys FILE` shows who can open it.",
+    ),
+    "PS1010": ("a recipient that a key cannot be wrapped for", "It is not well-formed, or its plugin refused."),
+    "PS1011": (
+        "no rule says who can open a new file",
+        "`.sops.yaml` beside the file or above has creation rules: the first whose path_regex fits says the recipients. "
+        "`--age RECIPIENT` says them at once.",
+    ),
+    "PS1012": ("the file changed meanwhile", "Somebody else wrote it while it was edited. Nothing was overwritten."),
+    "PS1013": ("nothing of that name", "The file has no value at this path."),
+    "PS1014": ("the editor failed", "The file is as it was."),
+    "PS1015": (
+        "a file that only Barbican can open",
+        "The cloud that Barbican is part of may need the file to come up. A second, plain age recipient whose key is kept "
+        "elsewhere opens it then.",
+    ),
+    "PS1016": ("git cannot tell", "A command of git's failed; its words say why."),
     # --- PS9xx: bugs
     "PS901": ("a bug of planeshift", "Please report it with what `planeshift doctor` prints."),
     # --- PS3xx: the services' own configuration
