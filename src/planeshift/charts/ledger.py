@@ -42,7 +42,7 @@ class Ledger:
         while at + head <= end:
             check, length = unpack(data, at)
             body = data[at + head : at + head + length]
-            if len(body) != length or crc(body) != check:
+            if not length or len(body) != length or crc(body) != check:  # a crash of the machine may leave zeros
                 break
             fields, json, yaml = body.split(b"\n", 2)
             kind, file, name, version, size, stamp, created, digest, prov = fields.decode().split("\t")

@@ -1,0 +1,371 @@
+"""A real S3 server, versitygw, and faults between it and ours."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import obstore
+import pytest
+from obstore.store import S3Store as Bucket
+from rig import SOAK, Server, form, make, tool
+from test_api import PROV
+
+from planeshift.charts.store import Exists, Missing, StoreError
+from planeshift.charts.store.directory import DirectoryStore
+from planeshift.charts.store.lease import VOID, Lease
+from planeshift.charts.store.s3 import S3Store
+
+USER, PASSWORD = "somebody", "a-password-of-tests"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """versitygw over a directory; its port."""
+    program = tool("versitygw")
+    root = tmp_path_factory.mktemp("s3")
+    (root / "data" / "charts").mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = {**os.environ, "ROOT_ACCESS_KEY": USER, "ROOT_SECRET_KEY": PASSWORD}
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "--port", f"127.0.0.1:{port}", "posix", str(root / "data")], env=env, stdout=log, stderr=log
+        )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield port
+    process.kill()
+    process.wait()
+
+
+class Faulty:
+    """A proxy in front of the gateway, in which things go wrong."""
+
+    def __init__(self, target: int) -> None:
+        self.lose_answers = 0  # of how many PUTs of charts the answer is lost
+        self.fail = 0  # how many requests are answered 500
+        self.delay = 0.0
+        self.stale: dict[str, tuple[int, bytes]] | None = None  # lists as they were when this was set
+        self.no_conditions = False
+        self.full = False
+        self.plain = Bucket(
+            "charts",
+            endpoint=f"http://127.0.0.1:{target}",
+            access_key_id=USER,
+            secret_access_key=PASSWORD,
+            region="us-east-1",
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True},
+        )
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                time.sleep(outer.delay)
+                if outer.fail > 0:
+                    outer.fail -= 1
+                    return self.answer(500, {}, b"")
+                if outer.full and self.command == "PUT":
+                    return self.answer(507, {}, b"<Error><Code>QuotaExceeded</Code></Error>")
+                listing = "list-type" in self.path
+                if listing and outer.stale is not None and self.path in outer.stale:
+                    return self.answer(*outer.stale[self.path])
+                headers = dict(self.headers)
+                if outer.no_conditions and self.headers.get("If-None-Match"):  # signed: it cannot be taken out
+                    marks = {k.lower()[11:]: v for k, v in headers.items() if k.lower().startswith("x-amz-meta-")}
+                    path = unquote(self.path.split("?")[0]).removeprefix("/charts/")
+                    obstore.put(outer.plain, path, body, attributes=marks, use_multipart=False)
+                    return self.answer(200, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, b"")
+                connection = http.client.HTTPConnection("127.0.0.1", target)
+                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in headers.items():
+                    connection.putheader(name, value)
+                connection.endheaders(body or None)
+                answer = connection.getresponse()
+                content = answer.read()
+                if self.command == "PUT" and ".tgz" in self.path and outer.lose_answers > 0:
+                    outer.lose_answers -= 1
+                    self.close_connection = True
+                    return None
+                kept = {
+                    k: v for k, v in answer.getheaders() if k.lower() not in ("content-length", "connection", "date")
+                }
+                if self.command == "HEAD":
+                    kept["Content-Length"] = answer.getheader("Content-Length") or "0"
+                if listing and outer.stale is not None:
+                    outer.stale[self.path] = (answer.status, kept, content)
+                self.answer(answer.status, kept, content)
+                return None
+
+            def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if "Content-Length" not in headers:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server.server_address[1])
+
+
+@pytest.fixture
+def faulty(gateway: int) -> Iterator[Faulty]:
+    proxy = Faulty(gateway)
+    yield proxy
+    proxy.server.shutdown()
+    proxy.server.server_close()
+
+
+def environment(port: int) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": USER,
+        "AWS_SECRET_ACCESS_KEY": PASSWORD,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_REGION": "us-east-1",
+    }
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> str:
+    """A place of the test's own."""
+    return f"s3://charts/{re.sub('[^a-z0-9]', '-', request.node.name.lower())}"
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Each kind of store, under the same contract."""
+    if request.param == "directory":
+        made: DirectoryStore | S3Store = DirectoryStore(tmp_path / "store")
+    else:
+        port = request.getfixturevalue("gateway")
+        for name, value in environment(port).items():
+            monkeypatch.setenv(name, value)
+        made = S3Store.open(request.getfixturevalue("bucket"), os.environ)
+    yield made
+    made.close()
+
+
+def test_the_contract_of_stores(store: DirectoryStore | S3Store) -> None:
+    assert list(store.list("")) == [] and list(store.folders("")) == []
+    assert store.stat("", "a.tgz") is None
+    with pytest.raises(Missing):
+        store.read("", "a.tgz")
+    (saved,) = store.save("", [("a.tgz", b"one")], replace=False)
+    assert store.stat("", "a.tgz") == saved and list(store.list("")) == [saved]
+    assert store.read("", "a.tgz") == (b"one", saved)
+    with pytest.raises(Exists):
+        store.save("", [("a.tgz", b"two")], replace=False)
+    with pytest.raises(Exists):
+        store.save("", [("a.tgz", b"two"), ("a.tgz.prov", b"p")], replace=False)
+    assert store.read("", "a.tgz")[0] == b"one" and store.stat("", "a.tgz.prov") is None
+    changed = store.save("", [("a.tgz", b"three"), ("a.tgz.prov", b"p")], replace=True)
+    assert changed[0].stamp != saved.stamp and store.read("", "a.tgz.prov")[0] == b"p"
+    store.save("org/team", [("b@1.0.0-1.tgz", b"b"), ("b@1.0.0-1.tgz.prov", b"q")], replace=False)
+    assert list(store.folders("")) == ["org"] and list(store.folders("org")) == ["team"]
+    assert sorted(s.file for s in store.list("org/team")) == ["b@1.0.0-1.tgz", "b@1.0.0-1.tgz.prov"]
+    assert [s.file for s in store.list("org")] == []
+    assert store.delete("org/team", ["b@1.0.0-1.tgz", "b@1.0.0-1.tgz.prov"])
+    assert not store.delete("org/team", ["b@1.0.0-1.tgz"])
+    assert [s.file for s in store.list("org/team")] == []
+    for folder in ("..", "a/../..", "/etc", ".planeshiftx/..", "a//b"):
+        with pytest.raises(Missing):
+            store.read(folder, "x.tgz")
+
+
+def test_racing_writers_of_one_store(store: DirectoryStore | S3Store) -> None:
+    def write(number: int) -> bool:
+        try:
+            store.save(
+                "",
+                [(f"x-{number // 20}.tgz", str(number).encode()), (f"x-{number // 20}.tgz.prov", b"p")],
+                replace=False,
+            )
+        except Exists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        won = list(pool.map(write, range(200)))
+    assert [sum(won[at : at + 20]) for at in range(0, 200, 20)] == [1] * 10
+    for at in range(10):
+        assert won[int(store.read("", f"x-{at}.tgz")[0])]
+
+
+def test_a_server_over_a_bucket(serve: Callable[..., Server], gateway: int, bucket: str, tmp_path: Path) -> None:
+    env = environment(gateway) | {"XDG_CACHE_HOME": str(tmp_path / "one")}
+    server = serve("--cache-interval", "1", storage=bucket, env=env)
+    body, kind = form(chart=make(), prov=PROV)
+    assert server.post("/api/charts", body, content_type=kind).status == 201
+    assert server.post("/api/charts", make()).status == 409
+    assert server.get("/charts/alpha-1.0.0.tgz").body == make()
+    assert server.get("/charts/alpha-1.0.0.tgz.prov").body == PROV
+    other = serve("--cache-interval", "1", storage=bucket, env=env | {"XDG_CACHE_HOME": str(tmp_path / "two")})
+    assert other.index()["entries"] == server.index()["entries"]
+    assert other.get("/index.yaml").headers["etag"] == server.get("/index.yaml").headers["etag"]
+    assert other.post("/api/charts", make("beta")).status == 201
+    assert server.get("/charts/beta-1.0.0.tgz").status == 200  # at once
+    assert server.post("/api/charts", make("beta")).status == 409
+    assert other.ask("DELETE", "/api/charts/alpha/1.0.0").status == 200
+    deadline = time.monotonic() + 20
+    while list(server.index()["entries"]) != ["beta"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    server.stop()
+    server.start()
+    assert list(server.index()["entries"]) == ["beta"]
+
+
+def test_of_racing_servers_over_a_bucket_one_wins(
+    serve: Callable[..., Server], gateway: int, bucket: str, tmp_path: Path
+) -> None:
+    servers = [
+        serve(storage=bucket, env=environment(gateway) | {"XDG_CACHE_HOME": str(tmp_path / str(n))}) for n in range(2)
+    ]
+    for number in range(100 if SOAK else 3):
+        bodies = [make("alpha", f"1.0.{number}", {"who": str(n).encode()}) for n in range(20)]
+        with ThreadPoolExecutor(20) as pool:
+            jobs = [pool.submit(servers[n % 2].post, "/api/charts", body) for n, body in enumerate(bodies)]
+            statuses = [job.result().status for job in jobs]
+        assert sorted(statuses) == [201] + [409] * 19
+        won = bodies[statuses.index(201)]
+        assert all(s.get(f"/charts/alpha-1.0.{number}.tgz").body == won for s in servers)
+
+
+def test_a_lost_answer_is_no_lost_upload_and_no_second_one(
+    faulty: Faulty, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(faulty.port).items():
+        monkeypatch.setenv(name, value)
+    store = S3Store.open(bucket, os.environ)
+    faulty.lose_answers = 1
+    store.save("", [("a.tgz", b"one")], replace=False)
+    assert faulty.lose_answers == 0 and store.read("", "a.tgz")[0] == b"one"
+    with pytest.raises(Exists):
+        store.save("", [("a.tgz", b"one")], replace=False)
+
+
+def test_a_bucket_that_fails_is_slow_or_full(
+    serve: Callable[..., Server], faulty: Faulty, bucket: str, tmp_path: Path
+) -> None:
+    server = serve(storage=bucket, env=environment(faulty.port) | {"XDG_CACHE_HOME": str(tmp_path)})
+    faulty.fail = 2
+    assert server.post("/api/charts", make("alpha")).status == 201  # tried again
+    faulty.delay = 0.3
+    assert server.post("/api/charts", make("beta")).status == 201
+    faulty.delay = 0
+    faulty.full = True
+    answer = server.post("/api/charts", make("gamma"))
+    assert answer.status == 507
+    faulty.full = False
+    faulty.fail = 10_000
+    assert server.get("/index.yaml").status == 200  # from what is known
+    assert server.post("/api/charts", make("delta")).status == 500
+    faulty.fail = 0
+    assert sorted(server.index()["entries"]) == ["alpha", "beta"]
+    assert server.post("/api/charts", make("delta")).status == 201
+
+
+def test_a_late_listing_forgets_nothing(
+    serve: Callable[..., Server], faulty: Faulty, bucket: str, tmp_path: Path
+) -> None:
+    env = environment(faulty.port) | {"XDG_CACHE_HOME": str(tmp_path)}
+    server = serve("--cache-interval", "1", storage=bucket, env=env)
+    server.post("/api/charts", make("old"))
+    faulty.stale = {}
+    time.sleep(2.5)  # it looks, and from now on sees what it saw then
+    assert faulty.stale
+    assert server.post("/api/charts", make("alpha")).status == 201
+    assert server.ask("DELETE", "/api/charts/old/1.0.0").status == 200
+    for _ in range(6):
+        time.sleep(0.5)
+        assert list(server.index()["entries"]) == ["alpha"]
+
+
+def test_without_conditions_one_server_writes(
+    serve: Callable[..., Server], faulty: Faulty, bucket: str, tmp_path: Path
+) -> None:
+    faulty.no_conditions = True
+    env = environment(faulty.port)
+    one = serve(storage=bucket, env=env | {"XDG_CACHE_HOME": str(tmp_path / "1")})
+    two = serve(storage=bucket, env=env | {"XDG_CACHE_HOME": str(tmp_path / "2")})
+    assert one.post("/api/charts", make()).status == 201
+    answer = two.post("/api/charts", make("beta"))
+    assert answer.status == 503 and answer.headers["retry-after"]
+    assert one.post("/api/charts", make()).status == 409
+    assert two.get("/charts/alpha-1.0.0.tgz").status == 200
+    one.stop()
+    assert two.post("/api/charts", make("beta")).status == 201
+
+
+class Memory:
+    """Claims in memory, seen by all, with a clock of the test's."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, tuple[bytes, float]] = {}
+        self.now = 0.0
+        self.lock = threading.Lock()
+
+    def put(self, server: str, content: bytes) -> None:
+        with self.lock:
+            self.claims[server] = (content, self.now)
+
+    def delete(self, server: str) -> None:
+        with self.lock:
+            self.claims.pop(server, None)
+
+    def all(self) -> dict[str, tuple[bytes, float]]:
+        with self.lock:
+            return {k: (c, self.now - t) for k, (c, t) in self.claims.items()}
+
+
+def test_a_lease_has_one_holder() -> None:
+    for _ in range(200):
+        claims = Memory()
+        leases = [Lease(claims, lambda claims=claims: claims.now) for _ in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            held = list(pool.map(lambda lease: lease.hold(), leases))
+        assert sum(held) <= 1
+        holder = next((one for one in leases if one.hold()), None)
+        assert holder is not None
+        assert [one.hold() for one in leases].count(True) == 1
+        claims.now += VOID + 1
+        assert next(one for one in leases if one is not holder).hold()
+        assert not holder.hold()
+
+
+def test_what_is_no_bucket() -> None:
+    with pytest.raises(StoreError, match="names no bucket"):
+        S3Store.open("s3://", {})
