@@ -26,17 +26,20 @@ class Ground:
     theirs: list[str]
     mysql: bool
     elsewhere: bool
+    cluster: bool = False
 
 
 @st.composite
 def grounds(draw: Draw) -> Ground:
     """Hosts, and what they keep their state in."""
     theirs = [f"x{n}" for n in range(1, draw(st.integers(0, 2)) + 1)]
+    cluster = draw(st.booleans())
     return Ground(
         ours=[f"h{n}" for n in range(1, draw(st.integers(1, 3)) + 1)],
         theirs=theirs,
-        mysql=bool(theirs) or draw(st.booleans()),
+        mysql=cluster or bool(theirs) or draw(st.booleans()),
         elsewhere=draw(st.integers(0, 4)) == 0,
+        cluster=cluster,
     )
 
 
@@ -68,12 +71,17 @@ def _spec(draw: Draw, ground: Ground) -> dict[str, Any]:
         "services": {name: _service(draw, ground) for name in ["keystone", *others]},
     }
     if ground.elsewhere:
-        spec["services"]["keystone"] = {"endpoint": "http://127.0.9.1:5000/v3"}
+        spec["services"]["keystone"] = {"endpoint": "http://192.0.2.91:5000/v3"}
     if draw(st.booleans()):
-        spec["caches"] = {"shared": {"hosts": ["127.0.0.9:11211"]}}
+        spec["caches"] = {"shared": {"hosts": ["192.0.2.9:11211"]}}
     if ground.mysql:
-        spec["databases"] = {"main": {"engine": "mysql", "host": "127.0.8.1"}}
-    spec |= draw(st.sampled_from(_FACES))
+        spec["databases"] = {"main": {"engine": "mysql", "host": "192.0.2.81"}}
+    if ground.cluster:
+        spec["clusters"] = [{"name": "k1", "registry": "registry.example.org/site"}]
+        spec["edges"] = [{"name": "lb", "address": "192.0.2.1"}]
+        spec |= draw(st.sampled_from(({}, {"endpoints": {"public": {"tls": _TRIAL}}})))
+    else:
+        spec |= draw(st.sampled_from(_FACES))
     return spec
 
 
@@ -89,7 +97,7 @@ _FACES: tuple[dict[str, Any], ...] = (
 
 
 def _service(draw: Draw, ground: Ground) -> dict[str, Any]:
-    service: dict[str, Any] = {"backends": _backends(draw, ground.ours, ground.theirs)}
+    service: dict[str, Any] = {"backends": _backends(draw, ground)}
     if draw(st.integers(0, 3)) == 0:
         service["release"] = draw(st.sampled_from(RELEASES))
     if draw(st.integers(0, 5)) == 0:
@@ -99,18 +107,22 @@ def _service(draw: Draw, ground: Ground) -> dict[str, Any]:
     return service
 
 
-def _backends(draw: Draw, ours: list[str], theirs: list[str]) -> dict[str, Any]:
-    """One to three, on hosts of their own; an external one beside at least one of ours."""
-    mine = draw(st.lists(st.sampled_from(ours), unique=True, min_size=1))
+def _backends(draw: Draw, ground: Ground) -> dict[str, Any]:
+    """One to four, on hosts of their own or in the cluster; an external one beside at least one of ours."""
+    theirs = ground.theirs
+    mine = draw(st.lists(st.sampled_from(ground.ours), unique=True, min_size=1))
     cut = draw(st.integers(1, len(mine)))
-    groups = [g for g in (mine[:cut], mine[cut:]) if g]
+    groups: list[Any] = [g for g in (mine[:cut], mine[cut:]) if g]
+    if ground.cluster and draw(st.booleans()):
+        groups = [*groups, 1] if draw(st.booleans()) else [1]
     if theirs and draw(st.booleans()):
         groups.append(draw(st.lists(st.sampled_from(theirs), unique=True, min_size=1)))
-    names = draw(st.permutations(("vms", "vms2", "pods")))[: len(groups)]
+    names = draw(st.permutations(("vms", "vms2", "pods", "pods2")))[: len(groups)]
     shares = _shares(draw, len(groups))
     result: dict[str, Any] = {}
     for name, hosts, share in zip(names, groups, shares, strict=True):
-        backend: dict[str, Any] = {"hosts": hosts, "weight": share}
+        place = {"cluster": "k1", "replicas": draw(st.integers(1, 3))} if hosts == 1 else {"hosts": hosts}
+        backend: dict[str, Any] = {**place, "weight": share}
         if draw(st.integers(0, 3)) == 0:
             backend["release"] = draw(st.sampled_from(RELEASES))
         result[name] = backend

@@ -21,6 +21,7 @@ from planeshift.plan.operations import Kind, Plan
 from planeshift.render import rules, topology
 from planeshift.render.build import build, edge_unit, secret_path
 from planeshift.render.desired import HostPaths, Tree
+from planeshift.render.pods import release_digest
 
 FOUR = """
 hosts: [{name: here, via: local}]
@@ -34,6 +35,15 @@ TWO_BACKENDS = """
 hosts: [{name: a, via: local, address: 127.0.0.2}, {name: b, via: local, address: 127.0.0.3}]
 services:
   keystone: {backends: {one: {hosts: [a], weight: 90}, two: {hosts: [b], weight: 10}}}
+"""
+PODS = """
+hosts: [{name: here, via: local}]
+edges: [{name: lb, address: 192.0.2.1}]
+clusters: [{name: k1, registry: registry.example.org/site}]
+databases: {main: {engine: mysql, host: 192.0.2.9}}
+services:
+  keystone: {backends: {pods: {cluster: k1, replicas: 3}}}
+  placement: {backends: {vms: {hosts: [here], weight: 50}, pods: {cluster: k1, replicas: 1, weight: 50}}}
 """
 KEYSTONE = """
 hosts: [{name: here, via: local}]
@@ -63,6 +73,8 @@ def enter(memory: Memory, declared: model.Cloud, tree: Tree | None = None) -> Wo
     left = {unit.split("/")[0] for unit in memory.data.units}
     return World(
         hosts={name: memory.host(name, paths()) for name in sorted(left | set(ours))},
+        clusters={c.name: memory.cluster(c.name) for c in declared.spec.clusters},
+        images=memory.images,
         databases=memory.databases,
         edge=memory.edge,
         identity=memory.identity,
@@ -70,7 +82,7 @@ def enter(memory: Memory, declared: model.Cloud, tree: Tree | None = None) -> Wo
         maker=memory.maker,
         control=memory.control,
         clock=memory.clock,
-        render=lambda secrets: build(declared, tree or {}, secrets, ours),
+        render=lambda secrets, views: build(declared, tree or {}, secrets, ours, views),
     )
 
 
@@ -203,6 +215,18 @@ def assert_serves(operator: Operator) -> None:
         assert running_edge.structure == edge.structure, f"the edge {edge.name} runs an older structure"
         now = {place: (s.weight, s.withheld) for place, s in running_edge.servers.items()}
         assert now == {(f.service, s.name): (s.weight, False) for f in edge.frontends for s in f.servers}
+    for name, pods in desired.pods.items():
+        cluster = data.clusters[pods.pods.cluster]
+        newest = cluster.releases[name][-1]
+        assert newest.status == "deployed" and newest.digest == release_digest(pods, b"a digest key"), name
+        for process in processes.of(data, name):
+            assert process.read == dict(pods.files), f"{name}: a pod has read other files"
+        assert sum(newest.pods.values()) == pods.values["replicas"], name
+        assert len(processes.of(data, name)) == len(newest.pods), f"{name}: pods are missing"
+    for cluster in data.clusters.values():
+        assert set(cluster.releases) <= set(desired.pods), "releases that are not desired"
+        used = {o for found in cluster.releases.values() for r in found for o in r.objects}
+        assert set(cluster.objects) == used, "objects that no revision needs, or none"
     for database in desired.databases.values():
         there = data.databases[without_credentials(database.url)]
         assert there.heads in (database.heads, processes.expanded(database.service, database.release))

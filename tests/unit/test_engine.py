@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from strategies import changes, clouds
-from worlds import FOUR, KEYSTONE, PASSWORD, TWO_BACKENDS, Operator, assert_serves, cloud, ids, kinds
+from worlds import FOUR, KEYSTONE, PASSWORD, PODS, TWO_BACKENDS, Operator, assert_serves, cloud, ids, kinds
 
 from planeshift import catalog
 from planeshift.app import change
@@ -176,7 +176,9 @@ def backwards(operations: Iterable[Operation]) -> list[Operation]:
     return in_order(reversed(list(operations)))
 
 
-@pytest.mark.parametrize("spec", [FOUR, TWO_BACKENDS, TLS + KEYSTONE], ids=["four-services", "two-backends", "tls"])
+@pytest.mark.parametrize(
+    "spec", [FOUR, TWO_BACKENDS, TLS + KEYSTONE, PODS], ids=["four-services", "two-backends", "tls", "pods"]
+)
 def test_killed_at_any_port_call_of_a_first_up_in_another_order_the_next_one_goes_on(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +190,9 @@ def test_killed_at_any_port_call_of_a_first_up_in_another_order_the_next_one_goe
         assert_goes_on(operator, data, f"{moment} call {call.index}, {call.name} {call.subject}")
 
 
-@pytest.mark.parametrize("spec", [FOUR, TWO_BACKENDS, TLS + KEYSTONE], ids=["four-services", "two-backends", "tls"])
+@pytest.mark.parametrize(
+    "spec", [FOUR, TWO_BACKENDS, TLS + KEYSTONE, PODS], ids=["four-services", "two-backends", "tls", "pods"]
+)
 def test_killed_at_any_port_call_of_the_first_up_the_next_one_goes_on(spec: str) -> None:
     assert_survives_every_kill(Operator(spec))
 
@@ -211,6 +215,9 @@ def test_a_kill_ends_the_run_at_once_and_the_next_process_goes_on(moment: Moment
         assert_goes_on(operator, operator.data, f"{moment} call {index}")
 
 
+HOSTS = PODS.replace("pods: {cluster: k1, replicas: 3}", "vms: {hosts: [here]}").replace(
+    "{vms: {hosts: [here], weight: 50}, pods: {cluster: k1, replicas: 1, weight: 50}}", "{vms: {hosts: [here]}}"
+)
 CHANGES = {
     "a file": (KEYSTONE, KEYSTONE + "caches: {main: {hosts: ['127.0.0.9:11211']}}"),
     "the release": ('release: "2026.1"\n' + KEYSTONE, KEYSTONE),
@@ -228,6 +235,11 @@ CHANGES = {
     "the web server": (KEYSTONE, KEYSTONE.replace("{backends", "{server: httpd, backends")),
     "a service more": (KEYSTONE, FOUR),
     "services less": (FOUR, KEYSTONE),
+    "hosts to pods": (HOSTS, PODS),
+    "pods to hosts": (PODS, HOSTS),
+    "more pods": (PODS, PODS.replace("replicas: 1", "replicas: 4")),
+    "files of pods": (PODS, PODS + "caches: {main: {hosts: ['192.0.2.7:11211']}}"),
+    "the release of pods": ('release: "2026.1"\n' + PODS, PODS),
 }
 
 

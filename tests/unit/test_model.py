@@ -16,7 +16,7 @@ from planeshift.model.load import Loaded, load
 from planeshift.model.source import MAX_BYTES, parse, scalar
 from planeshift.render import rules
 from planeshift.render.ini import ini
-from planeshift.render.weights import MAX_WEIGHT, achieved, server_weights
+from planeshift.render.weights import MAX_WEIGHT, server_weights
 
 HEAD = "apiVersion: planeshift/v1\nkind: Cloud\nmetadata: {name: test}\n"
 
@@ -264,10 +264,8 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(spec: str, key: s
     [
         ("cells: []", "`cells`"),
         ("messaging: {}", "`messaging`"),
-        ("clusters: []", "`clusters`"),
         ("include: x", "`include`"),
-        ("services: {glance: {backends: {pods: {cluster: k1}}}}", "`cluster`"),
-        ("services: {glance: {backends: {pods: {replicas: 3}}}}", "`replicas`"),
+        ("services: {glance: {backends: {pods: {chart: {}}}}}", "`chart`"),
         ("hosts: [{name: a, via: ssh}]", "`via: ssh`"),
         ("edges: [{name: a, mode: driven}]", "`mode: driven`"),
         ("control: {at: cluster}", "`at: cluster`"),
@@ -353,6 +351,12 @@ def test_no_host_or_backend_name_leads_out_of_its_directory(name: str) -> None:
 TWO_HOSTS = "hosts: [{name: a, address: 127.0.0.2}, {name: b, address: 127.0.0.3}]\n"
 OTHERS = "hosts: [{name: here}, {name: x, via: external, address: 127.0.0.2}]\n"
 # Each with the mark before what the problem must point at.
+CLUSTER = """hosts: [{name: here, via: local}]
+edges: [{name: lb, address: 192.0.2.1}]
+clusters: [{name: k1, registry: registry.example.org}]
+databases: {main: {engine: mysql, host: 192.0.2.9}}
+"""
+PODS = "services: {keystone: {backends: {pods: {cluster: k1}}}}"
 BROKEN = {
     "a host that is not there": ("PS201", HERE + KEYSTONE.replace("here", MARK + "her")),
     "an edge on a host that is not there": ("PS201", HERE + f"edges: [{{name: e, host: {MARK}her}}]\n" + KEYSTONE),
@@ -396,7 +400,43 @@ BROKEN = {
         "PS213",
         HERE + KEYSTONE.replace("{backends", f"{{{MARK}endpoint: 'http://x', backends"),
     ),
-    "a backend without hosts": ("PS213", HERE + KEYSTONE.replace("vms: {hosts: [here]}", MARK + "vms: {}")),
+    "a backend without a place": ("PS218", HERE + KEYSTONE.replace("vms: {hosts: [here]}", MARK + "vms: {}")),
+    "a backend with two places": (
+        "PS218",
+        CLUSTER + KEYSTONE.replace("vms: {hosts: [here]}", MARK + "vms: {hosts: [here], cluster: k1}"),
+    ),
+    "hosts with replicas": ("PS218", HERE + KEYSTONE.replace("[here]}", f"[here], {MARK}replicas: 2}}")),
+    "pods with two ways to count": (
+        "PS218",
+        CLUSTER + PODS.replace("cluster: k1", f"cluster: k1, replicas: 2, {MARK}autoscale: {{}}"),
+    ),
+    "pods in no cluster": ("PS201", CLUSTER + PODS.replace("cluster: k1", f"cluster: {MARK}k2")),
+    "a port that nodes do not have": ("PS203", CLUSTER + PODS.replace("k1", f"k1, port: {MARK}8080")),
+    "two backends on one port of the nodes": (
+        "PS203",
+        CLUSTER + PODS.replace("k1}", f"k1, weight: 50}}, {MARK}more: {{cluster: k1, weight: 50}}"),
+    ),
+    "an image that nobody brings": (
+        "PS716",
+        CLUSTER.replace(", registry: registry.example.org", "") + PODS.replace("cluster: k1", f"cluster: {MARK}k1"),
+    ),
+    "pods on SQLite": (
+        "PS212",
+        CLUSTER.replace("databases: {main: {engine: mysql, host: 192.0.2.9}}\n", "")
+        + PODS.replace("keystone", f"{MARK}keystone"),
+    ),
+    "pods whose database is at their own address": (
+        "PS219",
+        CLUSTER.replace("192.0.2.9", "127.0.0.1") + PODS.replace("keystone", f"{MARK}keystone"),
+    ),
+    "pods whose Keystone is at their own address": (
+        "PS219",
+        CLUSTER.replace("192.0.2.1}", "127.0.0.1}") + PODS.replace("keystone", f"{MARK}keystone"),
+    ),
+    "a host that is a cluster": (
+        "PS208",
+        CLUSTER.replace("[{name: here, via: local}", f"[{{name: here}}, {{name: {MARK}k1}}") + KEYSTONE,
+    ),
     "TLS for one of two on one address": (
         "PS214",
         HERE + f"endpoints: {{public: {{tls: {{trial: true}}}}, internal: {MARK}{{}}}}\n" + KEYSTONE,
@@ -426,8 +466,8 @@ def test_a_rule_that_is_broken_is_told_with_its_place(code: str, marked: str) ->
 def test_every_rule_that_a_file_alone_can_break_is_tried() -> None:
     from planeshift.errors import CODES
 
-    elsewhere = {"PS211", "PS215"}  # needs schemas that differ; needs a directory
-    assert {code for code, _ in BROKEN.values()} == {c for c in CODES if c.startswith("PS2")} - elsewhere
+    elsewhere = {"PS211", "PS215", "PS220"}  # needs schemas that differ; need a directory
+    assert {code for code, _ in BROKEN.values()} - {"PS716"} == {c for c in CODES if c.startswith("PS2")} - elsewhere
 
 
 def test_releases_that_cannot_share_a_schema_are_refused_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,9 +496,32 @@ shares = st.dictionaries(st.sampled_from("abcde"), st.integers(0, 100), min_size
 counts = st.fixed_dictionaries({name: st.integers(0, 50) for name in "abcde"})
 
 
+def weights(share: dict[str, int], servers: dict[str, int]) -> dict[str, int]:
+    """The weight of every server of backends whose servers carry alike; 0 where there are none."""
+    parts = {name: {str(n): 1 for n in range(servers[name])} for name in share}
+    found = server_weights(share, parts)
+    assert all(len(set(each.values())) <= 1 for each in found.values())
+    return {name: next(iter(each.values()), 0) for name, each in found.items()}
+
+
+def achieved(found: dict[str, dict[str, int]]) -> dict[str, float]:
+    """The share of traffic, in percent, that weights really give each backend."""
+    total = sum(sum(each.values()) for each in found.values())
+    return {name: 100.0 * sum(each.values()) / total for name, each in found.items()}
+
+
+@given(st.integers(1, 99), st.lists(st.integers(0, 9), min_size=1, max_size=5).filter(any))
+def test_nodes_carry_as_many_requests_as_they_have_ready_pods(share: int, ready: list[int]) -> None:
+    parts = {"vms": {"a": 1}, "pods": {f"n{i}": count for i, count in enumerate(ready)}}
+    found = server_weights({"vms": 100 - share, "pods": share}, parts)
+    assert all(bool(found["pods"][f"n{i}"]) == bool(count) for i, count in enumerate(ready))
+    if max(ready) == min(ready):
+        assert achieved(found)["pods"] == pytest.approx(share, abs=2)
+
+
 @given(shares, counts)
 def test_weights_are_haproxys_and_zero_only_where_the_share_is(share: dict[str, int], servers: dict[str, int]) -> None:
-    found = server_weights(share, servers)
+    found = weights(share, servers)
     assert found.keys() == share.keys()
     for name, weight in found.items():
         assert 0 <= weight <= MAX_WEIGHT
@@ -469,7 +532,7 @@ def test_weights_are_haproxys_and_zero_only_where_the_share_is(share: dict[str, 
 
 @given(shares, counts)
 def test_weights_keep_the_order_of_the_shares_of_each_server(share: dict[str, int], servers: dict[str, int]) -> None:
-    found = server_weights(share, servers)
+    found = weights(share, servers)
     each = {name: share[name] / servers[name] for name in share if servers[name]}
     for one in each:
         for other in each:
@@ -479,14 +542,15 @@ def test_weights_keep_the_order_of_the_shares_of_each_server(share: dict[str, in
 @given(st.lists(st.integers(1, 99), min_size=1, max_size=1), st.integers(1, 3), st.integers(1, 3))
 def test_the_traffic_is_what_was_asked_for_within_a_percent(first: list[int], one: int, two: int) -> None:
     share, servers = {"a": first[0], "b": 100 - first[0]}, {"a": one, "b": two}
-    real = achieved(server_weights(share, servers), servers)
+    parts = {name: {str(n): 1 for n in range(count)} for name, count in servers.items()}
+    real = achieved(server_weights(share, parts))
     assert sum(real.values()) == pytest.approx(100)
     assert real["a"] == pytest.approx(share["a"], abs=1)
 
 
 @given(shares, counts, st.integers(2, 9))
 def test_weights_follow_from_the_proportions_alone(share: dict[str, int], servers: dict[str, int], by: int) -> None:
-    assert server_weights({n: s * by for n, s in share.items()}, servers) == server_weights(share, servers)
+    assert weights({n: s * by for n, s in share.items()}, servers) == weights(share, servers)
 
 
 # --- option files

@@ -105,3 +105,6 @@ def logs(world: World, service: str, lines: int) -> Iterator[tuple[str, list[str
         for unit in sorted(units):
             if unit.split("/")[1] == service or not service:
                 yield unit, host.tail(unit, lines)
+    for pods_id, pods in world.desired.pods.items():
+        if service in ("", pods.pods.service):
+            yield pods_id, world.cluster_of(pods_id).tail(pods_id, lines)

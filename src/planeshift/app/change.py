@@ -23,7 +23,7 @@ Agree = Callable[[Plan], bool]
 def plan(world: World, *, from_nothing: bool = False, contract: Iterable[str] = ()) -> Plan:
     """What `up` would do now; `from_nothing` asks no driver, and plans against an empty world."""
     if from_nothing:
-        desired = world.render({})
+        desired = world.render({}, {})
         # What only the operator can give is taken as given: no secret file is looked at.
         given = {n: frozenset(s.name for s in f.secrets if s.kind == "given") for n, f in desired.secrets.items()}
         return build(desired, replace(NOTHING, secrets=given), contract=contract)
@@ -50,6 +50,8 @@ def up(
     with world.control.lease(who) as keep:
         for host in world.hosts.values():
             host.settle(say)
+        for cluster in world.clusters.values():
+            cluster.settle(say)
         left = world.control.unfinished()
         if left:
             say(
@@ -111,6 +113,11 @@ def down(world: World, listen: Callable[[str], None]) -> None:
                 listen(f"stopping {unit}")
                 host.stop(unit)
                 host.remove(unit)
+        for cluster in world.clusters.values():
+            cluster.settle(listen)
+            for unit in cluster.pods(world.control.key()):
+                listen(f"uninstalling {unit}")
+                cluster.remove(unit)
         world.control.audit({"who": world.clock.who(), "ended": world.clock.now(), "result": "down", "operations": []})
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
+from planeshift.app.clusters import clusters
 from planeshift.app.site import Site, host_paths, runtime
 from planeshift.drivers import files
 from planeshift.drivers.clock import SystemClock
 from planeshift.drivers.control import LocalControl
 from planeshift.drivers.databases import LocalDatabases
 from planeshift.drivers.haproxy import HAProxy
+from planeshift.drivers.images import LocalImages
 from planeshift.drivers.keystone import KeystoneIdentity
 from planeshift.drivers.local.host import LocalHost
 from planeshift.drivers.maker import RandomMaker
@@ -28,6 +30,8 @@ def world(site: Site) -> World:
     acted = {name: HostPaths(runtime=str(runtime(site.path)), state=str(site.state)) for name in _left(site)} | paths
     return World(
         hosts={name: LocalHost(name, p, os.environ) for name, p in acted.items()},
+        clusters=clusters(site),
+        images=LocalImages(),
         databases=LocalDatabases(site.state),
         edge=HAProxy({name: p.runtime for name, p in paths.items()}),
         identity=KeystoneIdentity(),
@@ -35,7 +39,7 @@ def world(site: Site) -> World:
         maker=RandomMaker(),
         control=LocalControl(site.state),
         clock=SystemClock(),
-        render=lambda secrets: build(site.cloud, site.tree, secrets, paths),
+        render=lambda secrets, views: build(site.cloud, site.tree, secrets, paths, views),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from planeshift import catalog
+from planeshift.catalog import inifile
 from planeshift.errors import PlaneshiftError, Problem, Where
 from planeshift.model import cloud as model
 from planeshift.model.load import Loaded, load
@@ -17,6 +18,9 @@ from planeshift.model.source import MAX_BYTES
 from planeshift.render import rules, topology
 from planeshift.render.build import config_path
 from planeshift.render.desired import HostPaths, Tree
+from planeshift.render.files import operator_files
+from planeshift.render.pods import MAX_OBJECT
+from planeshift.render.pods import key as key_of
 
 DEFAULT = "cloud.yaml"
 STATE = ".planeshift"
@@ -67,6 +71,8 @@ def open_site(given: str | None) -> Site:
     problems = rules.check(loaded)
     tree, missing = _tree(path.parent, loaded) if not problems else ({}, [])
     problems += missing
+    if not problems:
+        problems += _apart(loaded, tree)
     problems += _lint(loaded.cloud, tree)
     errors = [p for p in problems if not p.warning]
     if errors:
@@ -190,4 +196,38 @@ def _lint(cloud: model.Cloud, tree: Tree) -> list[Problem]:
             registry = options.Registry.load(catalog.data(name, release, "options.json"))
             problems += options.check(texts, registry, service.allow_options)
             problems += options.secret_options(registry, texts)
+        problems += _for_pods(name, directory, texts) if _in_cluster(cloud, name) else []
     return list(dict.fromkeys(problems))
+
+
+def _apart(loaded: Loaded, tree: Tree) -> Iterator[Problem]:
+    """Services on several machines whose options are for one."""
+    known = topology.hosts(loaded.cloud)
+    for name, spec in topology.ours(loaded.cloud).items():
+        backends = loaded.cloud.spec.services[name].backends.values()
+        machines = {h if known[h].via != "local" else "" for b in backends for h in b.hosts}
+        if len(machines) < 2 and not _in_cluster(loaded.cloud, name):
+            continue
+        options: dict[tuple[str, str], str] = {}
+        for path, content in operator_files(tree, config_path(loaded.cloud, name)).items():
+            if path == spec.layout.main or path.startswith(f"{spec.layout.main}.d/"):
+                found = inifile.parse(content.decode("utf-8", "replace"), path).entries
+                options |= {(entry.section, entry.key): entry.value for entry in found}
+        why = spec.apart(options)
+        if why:
+            where = loaded.document.where(("spec", "services", name), key=True)
+            yield Problem("PS212", f"{name} runs on several machines, or as pods, and cannot", where, why=f"{why}.")
+
+
+def _in_cluster(cloud: model.Cloud, service: str) -> bool:
+    return any(b.cluster for b in cloud.spec.services[service].backends.values())
+
+
+def _for_pods(service: str, directory: str, texts: Mapping[str, str]) -> Iterator[Problem]:
+    """What a ConfigMap cannot hold."""
+    where, keys = Where(directory), [key_of(path.removeprefix(directory)) for path in texts]
+    if sum(map(len, texts.values())) > MAX_OBJECT * 9 // 10:
+        yield Problem("PS220", f"the files of {service} have more than {MAX_OBJECT * 9 // 10:,} bytes", where)
+    if len(set(keys)) < len(keys):
+        same = next(k for k in keys if keys.count(k) > 1)
+        yield Problem("PS220", f"two files of {service} would both be `{same}` in its ConfigMap", where)

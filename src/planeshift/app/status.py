@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from planeshift.app.site import Site
 from planeshift.engine.observe import observe
 from planeshift.engine.world import World
-from planeshift.plan.observed import Observed, ServerState, UnitState
+from planeshift.plan.observed import Observed, PodsState, ServerState, UnitState
 from planeshift.render import topology
 from planeshift.render.build import edge_unit
 from planeshift.render.desired import File
@@ -38,7 +38,10 @@ class Row:
 def status(site: Site, world: World) -> list[Row]:
     """What is there, by row. Changes nothing."""
     observed = observe(world)
-    return [*_edges(world, observed), *_databases(world, observed), *_services(site, world, observed)]
+    rows = [*_services(site, world, observed), *_pods(world, observed)]
+    order = list(world.desired.specs)
+    rows.sort(key=lambda row: order.index(row.service))
+    return [*_edges(world, observed), *_databases(world, observed), *rows]
 
 
 def _edges(world: World, observed: Observed) -> Iterator[Row]:
@@ -78,6 +81,24 @@ def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
                 weight = world.desired.weights[name][backend]
                 now = "" if server is None else f" ({server.weight}/256{', withheld' if server.withheld else ''})"
                 yield Row(name, backend, host, health, f"{weight} %{now}", release, config, detail)
+
+
+def _pods(world: World, observed: Observed) -> Iterator[Row]:
+    for pods_id, desired in world.desired.pods.items():
+        pods, state = desired.pods, observed.pods.get(pods_id, PodsState())
+        health, detail = "up", f"{state.ready} of {state.wanted} pods"
+        if world.desired.views[pods.cluster].problem:
+            health, detail = UNKNOWN, world.desired.views[pods.cluster].problem
+        elif not state.status:
+            health, detail = "down", "no release"
+        elif state.status != "deployed":
+            health, detail = "failing", f"its release is {state.status}"
+        elif state.ready < state.wanted or not state.wanted:
+            health, detail = "failing" if state.ready else "down", f"{detail}; {state.problem}".rstrip("; ")
+        spec = world.desired.specs[pods.service]
+        config = (shared_digest(spec, state.files) or "defaults") if state.files else UNKNOWN
+        weight = world.desired.weights[pods.service][pods.backend]
+        yield Row(pods.service, pods.backend, pods.cluster, health, f"{weight} %", pods.release, config, detail)
 
 
 def _server(observed: Observed, service: str, server: str) -> ServerState | None:

@@ -132,3 +132,5 @@ class ServiceSpec:
     bootstrap: Bootstrap | None = None
     roles: tuple[str, ...] = ("service",)  # of its own user, on the service project; none: it has no user
     modules: tuple[str, ...] = ()  # httpd modules that it can make use of
+    # Why backends on several machines cannot do with the operator's options ((section, option) → value); empty if they can.
+    apart: Callable[[Mapping[tuple[str, str], str]], str] = lambda options: ""

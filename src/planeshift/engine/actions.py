@@ -9,7 +9,7 @@ from planeshift.engine.world import World
 from planeshift.plan.operations import Kind, Operation
 from planeshift.ports import Host, Say
 from planeshift.render.build import edge_unit, environment_path
-from planeshift.render.desired import DesiredEdge, DesiredUnit, File
+from planeshift.render.desired import DesiredEdge, DesiredPods, DesiredUnit, File
 from planeshift.render.server import wsgi_application
 
 Action = Callable[[World, Operation, Say], None]
@@ -34,8 +34,24 @@ def _install(world: World, operation: Operation, say: Say) -> None:
     world.hosts[host].install(world.desired.environments[operation.argument], say)
 
 
+def _build_image(world: World, operation: Operation, say: Say) -> None:
+    environment = world.desired.environments[operation.subject]
+    image = next(p.pods.image for p in world.desired.pods.values() if p.pods.environment == environment.id)
+    world.images.build(environment, image, say)
+
+
+def _bring_image(world: World, operation: Operation, say: Say) -> None:
+    cluster, pods = operation.subject.split("/", 1)[0], world.desired.pods.values()
+    image = next(p.pods.image for p in pods if (p.pods.cluster, p.pods.environment) == (cluster, operation.argument))
+    with world.images.archive(operation.argument, image) as archive:
+        world.clusters[cluster].bring(image, archive, say)
+
+
 def _lay_out(world: World, operation: Operation, say: Say) -> None:
     desired, unit = world.desired, operation.subject
+    if unit in desired.pods:
+        world.cluster_of(unit).lay_out(desired.pods[unit], world.control.key())
+        return
     host = world.host_of(unit)
     if desired.ca:
         host.lay_out_authority(desired.ca)
@@ -70,11 +86,12 @@ def _clear(world: World, operation: Operation, say: Say) -> None:
 
 def _migrate(world: World, operation: Operation, say: Say) -> None:
     service, step = operation.subject, operation.argument
-    unit = world.unit(world.desired.databases[service].unit)
-    world.hosts[unit.unit.host].make_directories(unit.directories)
+    place = world.desired.place(world.desired.databases[service].unit)
+    if isinstance(place, DesiredUnit):
+        world.hosts[place.unit.host].make_directories(place.directories)
     world.databases.migrating(service, step)
     for command in commands(world.desired.specs[service].migration, step):
-        _run(world, unit, command, {}, say)
+        _run(world, place, command, {}, say)
     world.databases.migrating(service, "")
 
 
@@ -90,11 +107,11 @@ def commands(migration: Migration, step: str) -> list[tuple[str, ...]]:
 
 def _bootstrap(world: World, operation: Operation, say: Say) -> None:
     spec = world.desired.specs[operation.subject]
-    unit = world.unit(world.desired.databases[operation.subject].unit)
+    place = world.desired.place(world.desired.databases[operation.subject].unit)
     if spec.bootstrap:
         entries = world.desired.identity[operation.subject]
         site = _site(world, operation.subject, entries.endpoints)
-        _run(world, unit, spec.bootstrap.command, dict(spec.bootstrap.environment(site)), say)
+        _run(world, place, spec.bootstrap.command, dict(spec.bootstrap.environment(site)), say)
 
 
 def _site(world: World, service: str, endpoints: Mapping[str, str]) -> Site:
@@ -113,8 +130,13 @@ def _site(world: World, service: str, endpoints: Mapping[str, str]) -> Site:
     )
 
 
-def _run(world: World, unit: DesiredUnit, command: tuple[str, ...], extra: dict[str, str], say: Say) -> None:
-    """Run a command of a unit's environment, with the unit's own configuration."""
+def _run(
+    world: World, unit: DesiredUnit | DesiredPods, command: tuple[str, ...], extra: dict[str, str], say: Say
+) -> None:
+    """Run a command of a place's programs, with its own configuration."""
+    if isinstance(unit, DesiredPods):
+        world.clusters[unit.pods.cluster].run(unit, world.control.key(), command, extra, say)
+        return
     host = world.hosts[unit.unit.host]
     installed = environment_path(host.paths, unit.unit.environment)
     argv = [f"{installed}/bin/{command[0]}", *command[1:]]
@@ -168,7 +190,17 @@ def _stop(world: World, operation: Operation, say: Say) -> None:
 
 
 def _remove(world: World, operation: Operation, say: Say) -> None:
-    world.host_of(operation.subject).remove(operation.subject)
+    if operation.subject.split("/", 1)[0] in world.clusters:
+        for edge in world.desired.edges.values():
+            world.edge.settle(edge_unit(edge.name, edge.host), say)
+        world.cluster_of(operation.subject).remove(operation.subject)
+    else:
+        world.host_of(operation.subject).remove(operation.subject)
+
+
+def _release(world: World, operation: Operation, say: Say) -> None:
+    pods = world.desired.pods[operation.subject]
+    world.cluster_of(operation.subject).release(pods, world.control.key(), say)
 
 
 # --- the edge
@@ -206,7 +238,11 @@ def _wait_statistics(world: World, edge: DesiredEdge, unit: str, say: Say) -> No
 
 
 def _set_weights(world: World, operation: Operation, say: Say) -> None:
-    edge, unit, _ = _edge(world, operation)
+    if world.clusters:
+        world.look_again()
+    edge, unit, host = _edge(world, operation)
+    # The file first: an HAProxy that starts again has the same weights.
+    host.lay_out(unit, dict(edge.files))
     state = world.edge.state(unit)
     for frontend in edge.frontends:
         for server in frontend.servers:
@@ -250,8 +286,8 @@ def _ensure_identity(world: World, operation: Operation, say: Say) -> None:
     desired = world.desired
     if desired.identity_local:
         # The edge may need a moment to see that Keystone is there.
-        database = desired.databases["keystone"]
-        world.hosts[database.host].wait_ready(desired.identity_url, database.unit, say)
+        edge = next(iter(desired.edges.values()))
+        world.hosts[edge.host].wait_ready(desired.identity_url, edge_unit(edge.name, edge.host), say)
     for line in world.identity.ensure(
         desired.identity_url,
         world.secret("keystone", "admin_password"),
@@ -265,6 +301,8 @@ def _ensure_identity(world: World, operation: Operation, say: Say) -> None:
 _ACTIONS: dict[Kind, Action] = {
     Kind.MAKE_SECRETS: _make_secrets,
     Kind.INSTALL: _install,
+    Kind.BUILD_IMAGE: _build_image,
+    Kind.BRING_IMAGE: _bring_image,
     Kind.LAY_OUT: _lay_out,
     Kind.PREPARE_DATABASE: _prepare_database,
     Kind.BACK_UP: _back_up,
@@ -279,6 +317,7 @@ _ACTIONS: dict[Kind, Action] = {
     Kind.RESTART: _restart,
     Kind.STOP: _stop,
     Kind.REMOVE: _remove,
+    Kind.RELEASE: _release,
     Kind.START_EDGE: _start_edge,
     Kind.RESTART_EDGE: _restart_edge,
     Kind.RELOAD_EDGE: _reload_edge,

@@ -102,6 +102,20 @@ CODES: dict[str, tuple[str, str]] = {
         "an external host where we would have to act",
         "Somebody else runs external hosts: they can take traffic, but we install and start nothing on them.",
     ),
+    "PS218": (
+        "a backend that is neither of hosts nor of a cluster",
+        "A backend runs on `hosts`, or as pods in a `cluster`; pods have `replicas`, `image` and `autoscale`, hosts none.",
+    ),
+    "PS219": (
+        "an address that pods cannot reach",
+        "127.0.0.1 of a pod is the pod itself. Keystone, the database and the caches must be told by an address that the "
+        "cluster's nodes can reach.",
+    ),
+    "PS220": (
+        "files that pods cannot have",
+        "A service's files reach its pods as one ConfigMap, which holds at most a million bytes, and in which two files "
+        "whose names differ by special characters alone would be one.",
+    ),
     # --- PS4xx: hosts and environments
     "PS401": ("a file cannot be written or read", "The system refused; its word is in the message. State is unharmed."),
     "PS402": (
@@ -296,6 +310,23 @@ CODES: dict[str, tuple[str, str]] = {
     "PS704": ("Keystone refused a request", "Its own words are in the message."),
     "PS705": ("verification failed", "A real round trip through the edge did not come out as it must."),
     # --- PS8xx: control
+    "PS711": (
+        "a cluster does not answer",
+        "Without its word nothing of it, nor the weights of the edge, can be planned; nothing is changed until then.",
+    ),
+    "PS712": ("a cluster refuses us", "The kubeconfig says who we are; credentials may have expired, or lack rights."),
+    "PS713": ("a cluster refuses an object", "The API server's own words say which field, or which policy."),
+    "PS714": ("helm failed", "Its own words are in the message. What is half-done is mended by the next run."),
+    "PS715": ("there is no helm", "Releases are made by helm: `planeshift tools build helm`, or one on PATH."),
+    "PS716": (
+        "an image cannot reach the nodes",
+        "An image that is built here is imported into the nodes of a lab, or pushed to the cluster's `registry`.",
+    ),
+    "PS717": (
+        "a command failed in a cluster",
+        "Its pod's last lines say why. A migration is done again by the next run.",
+    ),
+    "PS718": ("pods do not come up", "What the cluster and the pod's log say is in the message; older pods serve on."),
     "PS801": (
         "somebody else is changing this cloud",
         "One run at a time may change a cloud. The lease is a lock of the kernel's, so that of a dead run is free.",

@@ -119,6 +119,22 @@ class Host(Noun):
     path: TreePath | None = Field(None, description="`observe: path`: where its configuration can be read")
 
 
+class Cluster(Noun):
+    """A Kubernetes cluster."""
+
+    name: Name
+    context: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,253}$")] | None = Field(
+        None, description="of the kubeconfig; default: its current one"
+    )
+    kubeconfig: TreePath | None = Field(None, description="default: KUBECONFIG, else the user's own")
+    lab: TreePath | None = Field(None, description="a lab file: the cluster is the one that `planeshift lab` runs")
+    namespace: Name = "openstack"
+    expose: Literal["nodeport", "loadbalancer"] = Field("nodeport", description="how the edge reaches pods")
+    registry: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)*$")] | None = Field(
+        None, description="host[:port]/prefix that images are pushed to and pulled from"
+    )
+
+
 class Extras(Noun):
     """What a site adds to a service's environment."""
 
@@ -140,17 +156,33 @@ class ComponentSettings(Noun):
     replicas: Later
 
 
+class Autoscale(Noun):
+    """Replicas by use of processors, between two bounds."""
+
+    min: Annotated[int, Field(ge=1, le=1000)] = 2
+    max: Annotated[int, Field(ge=1, le=1000)] = 6
+    cpu: Annotated[int, Field(ge=1, le=100)] = Field(80, description="percent of the request that is aimed at")
+
+
 class Backend(Noun):
     """A set of hosts (or a cluster) that runs a service, from one release."""
 
     hosts: list[str] = Field(default_factory=list)
     weight: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="its share of the traffic, in percent")
     release: Release | None = None
-    port: Port | None = Field(None, description="port on its hosts; default: chosen by us, external hosts: the usual")
+    port: Port | None = Field(
+        None, description="port on its hosts or nodes; default: chosen by us, external hosts: the usual"
+    )
     components: dict[str, ComponentSettings] = Field(default_factory=dict)
-    cluster: Later
-    replicas: Later
-    image: Later
+    cluster: Name | None = Field(None, description="the cluster that runs it as pods, instead of hosts")
+    replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="pods; default: 2")
+    autoscale: Autoscale | None = Field(None, description="let the cluster choose the number of pods")
+    image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9.:/_@-]{1,500}$")] | None = Field(
+        None, description="default: one built from the service's lock and extras"
+    )
+    resources: dict[Literal["requests", "limits"], dict[str, str]] = Field(
+        default_factory=dict, description="of a pod, as Kubernetes has them; default: the chart's"
+    )
     chart: Later
     cell: Later
 
@@ -199,7 +231,7 @@ class Spec(Noun):
     registries: Later
     storage: Later
     charts: Later
-    clusters: Later
+    clusters: list[Cluster] = Field(default_factory=list)
     cells: Later
     include: Later
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from planeshift.errors import PlaneshiftError
-from planeshift.plan import catalogue, databases, edges, files, units
+from planeshift.plan import catalogue, databases, edges, files, pods, units
 from planeshift.plan.draft import Draft
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Operation, Plan, in_order
@@ -24,9 +24,11 @@ _STEPS = (
     databases.databases,
     units.displaced,
     units.processes,
+    pods.releases,
     edges.edges,
     catalogue.identity,
     units.leavers,
+    pods.leavers,
 )
 # Of which thing an operation's subject is the name, where it is not a unit's.
 _THINGS = {
@@ -45,6 +47,7 @@ def build(desired: Desired, observed: Observed, key: bytes = b"", *, contract: I
     Raises PlaneshiftError where the world forbids it (PS5xx, PS601).
     """
     draft = Draft(desired, observed, key, frozenset(contract))
+    draft.problems += pods.unseen(desired)
     operations = in_order(_operations(draft))
     if draft.problems:
         raise PlaneshiftError(draft.problems)
@@ -78,6 +81,7 @@ def _with_drift(operation: Operation, before: Mapping[str, str], wanted: Mapping
 def applied(desired: Desired, key: bytes) -> dict[str, str]:
     """What each thing will be: the digest by which drift is told from change."""
     result = {unit_id: unit.digest(key) for unit_id, unit in desired.units.items()}
+    result |= {pods_id: pods.digest(key) for pods_id, pods in desired.pods.items()}
     for name, edge in desired.edges.items():
         weights = [(f.service, s.name, s.weight) for f in edge.frontends for s in f.servers]
         result[f"edge {name}"] = result[edge_unit(name, edge.host)] = f"{edge.structure} {weights}"

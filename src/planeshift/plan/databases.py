@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from planeshift import catalog
 from planeshift.errors import Problem
-from planeshift.plan.draft import Draft, install_id
-from planeshift.plan.observed import DatabaseState, UnitState
+from planeshift.plan.draft import Draft, programs_id
+from planeshift.plan.observed import DatabaseState, PodsState, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.desired import DesiredDatabase
 
@@ -27,7 +27,7 @@ def databases(draft: Draft) -> Iterator[Operation]:
 def _database(draft: Draft, service: str, database: DesiredDatabase, state: DatabaseState) -> Iterator[Operation]:
     spec = draft.desired.specs[service]
     base = frozenset({f"{Kind.LAY_OUT}:{database.unit}", f"{Kind.MAKE_SECRETS}:{service}"})
-    base |= {install_id(draft.desired.units[database.unit])}
+    base |= {programs_id(draft.desired.place(database.unit))}
     if not state.exists and database.engine == "sqlite":
         yield draft.operation(Kind.PREPARE_DATABASE, service, Mark.ADD, f"database   {database.path}", base)
     ready = base | {f"{Kind.PREPARE_DATABASE}:{service}"}
@@ -42,7 +42,7 @@ def _database(draft: Draft, service: str, database: DesiredDatabase, state: Data
         # has written since would be lost.
         summary = "database   remove what the interrupted creation left"
         yield draft.operation(Kind.CLEAR, service, Mark.CHANGE, summary, ready)
-    if step == "create" and draft.observed.units.get(database.unit, UnitState()).loaded:
+    if step == "create" and _has_run(draft, database.unit):
         # It has run before, so on another database.
         draft.notes.append(
             f"The database of {service} is empty and gets new tables: what {service} kept elsewhere is not copied."
@@ -67,6 +67,11 @@ def _database(draft: Draft, service: str, database: DesiredDatabase, state: Data
         yield draft.operation(
             Kind.BOOTSTRAP, service, Mark.ADD, f"bootstrap  {service}: administrator, first roles", needs
         )
+
+
+def _has_run(draft: Draft, place: str) -> bool:
+    seen = draft.observed
+    return bool(seen.units.get(place, UnitState()).loaded or seen.pods.get(place, PodsState()).status)
 
 
 def _step(draft: Draft, service: str, database: DesiredDatabase, state: DatabaseState) -> str:

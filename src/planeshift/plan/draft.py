@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from planeshift.errors import Problem
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Mark, Operation
-from planeshift.render.desired import Desired, DesiredUnit, File
+from planeshift.render.desired import Desired, DesiredPods, DesiredUnit, File
 
 EDGE = "edge"
 SUPERVISION = "supervisord.conf"
 EDGE_CHANGES = (f"{Kind.START_EDGE}:", f"{Kind.RESTART_EDGE}:", f"{Kind.RELOAD_EDGE}:")
-UNIT_CHANGES = (f"{Kind.START}:", f"{Kind.RESTART}:", f"{Kind.RELOAD}:")
+UNIT_CHANGES = (f"{Kind.START}:", f"{Kind.RESTART}:", f"{Kind.RELOAD}:", f"{Kind.RELEASE}:")
 
 
 @dataclass
@@ -71,6 +71,8 @@ class Draft:
         return Operation(kind, subject, service or subject, mark, summary, needs, argument=argument)
 
 
-def install_id(unit: DesiredUnit) -> str:
-    """The id of the operation that installs a unit's programs."""
-    return f"{Kind.INSTALL}:{unit.unit.host}/{unit.unit.environment}:{unit.unit.environment}"
+def programs_id(place: DesiredUnit | DesiredPods) -> str:
+    """The id of the operation that brings a place its programs: installed on a host, or as an image on the nodes."""
+    if isinstance(place, DesiredPods):
+        return f"{Kind.BRING_IMAGE}:{place.pods.cluster}/{place.pods.environment}:{place.pods.environment}"
+    return f"{Kind.INSTALL}:{place.unit.host}/{place.unit.environment}:{place.unit.environment}"

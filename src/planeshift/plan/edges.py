@@ -21,7 +21,7 @@ def edges(draft: Draft) -> Iterator[Operation]:
 def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:
     unit_id = edge_unit(name, edge.host)
     unit, running = draft.observed.units.get(unit_id, UnitState()), draft.observed.edges.get(name)
-    yield from lay_out(draft, unit_id, EDGE, edge.files, "")
+    yield from lay_out(draft, unit_id, EDGE, edge.files, unit.files)
     if unit.orphans:
         summary = f"orphans    {unit_id}: HAProxy without a supervisor, to be ended"
         yield draft.operation(Kind.END_ORPHANS, unit_id, Mark.CHANGE, summary, frozenset(), EDGE)
@@ -32,9 +32,11 @@ def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:
         if not any(taken):
             summary = f"processes  {unit_id}: start HAProxy on {_addresses(edge)}"
             yield draft.operation(Kind.START_EDGE, name, mark, summary, laid, EDGE)
+            yield from _weights(draft, name, [], laid | {f"{Kind.START_EDGE}:{name}"})
     elif draft.supervision_changes(unit_id, edge.files):
         summary = f"processes  {unit_id}: restart HAProxy; requests wait or fail meanwhile"
         yield draft.operation(Kind.RESTART_EDGE, name, Mark.CHANGE, summary, laid, EDGE)
+        yield from _weights(draft, name, [], laid | {f"{Kind.RESTART_EDGE}:{name}"})
     else:
         yield from _running_edge(draft, name, edge, laid)
 
@@ -42,18 +44,25 @@ def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:
 def _running_edge(draft: Draft, name: str, edge: DesiredEdge, laid: frozenset[str]) -> Iterator[Operation]:
     running = draft.observed.edges[name]
     # A new server gets traffic only when its processes are there.
-    joining = {f"{Kind.START}:{s.host}/{f.service}/{s.backend}" for f, s in _new(edge, running.servers.keys())}
+    places = {f"{s.host}/{f.service}/{s.backend}" for f, s in _new(edge, running.servers.keys())}
+    joining = {f"{kind}:{place}" for place in places for kind in (Kind.START, Kind.RELEASE)}
     certificates = edge.certificates(draft.key)
     stale = certificates and draft.observed.units[edge_unit(name, edge.host)].loaded != certificates
     if running.structure != edge.structure or stale:
         detail = tuple(_servers_changed(edge, running.servers.keys()))
         summary = f"edge       {name}: reload HAProxy, no connection lost"
         yield Operation(Kind.RELOAD_EDGE, name, EDGE, Mark.CHANGE, summary, laid | joining, detail)
-    detail = tuple(_weights_changed(draft, edge, name))
+    yield from _weights(draft, name, list(_weights_changed(draft, edge, name)), laid | {f"{Kind.RELOAD_EDGE}:{name}"})
+
+
+def _weights(draft: Draft, name: str, detail: list[str], after: frozenset[str]) -> Iterator[Operation]:
+    """Set weights that differ, and those of nodes whose pods change, which are known only then."""
+    releases = draft.planned(f"{Kind.RELEASE}:")
+    detail += [f"nodes of {i.split(':')[1]}: by their ready pods" for i in sorted(releases)]
     if detail:
-        needs = laid | draft.planned(*UNIT_CHANGES, f"{Kind.ADMIT}:") | {f"{Kind.RELOAD_EDGE}:{name}"}
+        needs = after | draft.planned(*UNIT_CHANGES, f"{Kind.ADMIT}:")
         summary = f"traffic    {name}: set weights"
-        yield Operation(Kind.SET_WEIGHTS, name, EDGE, Mark.CHANGE, summary, frozenset(needs), detail)
+        yield Operation(Kind.SET_WEIGHTS, name, EDGE, Mark.CHANGE, summary, needs, tuple(detail))
 
 
 def _new(edge: DesiredEdge, there: Collection[tuple[str, str]]) -> list[tuple[Frontend, Server]]:

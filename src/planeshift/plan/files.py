@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from planeshift import catalog
 from planeshift.errors import Problem
-from planeshift.plan.draft import Draft, install_id
-from planeshift.plan.observed import UnitState
+from planeshift.plan.draft import Draft, programs_id
+from planeshift.plan.observed import PodsState, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.desired import EDGE_SECRETS, File, SecretFile
 
@@ -37,7 +37,7 @@ def secrets(draft: Draft) -> Iterator[Operation]:
 
 
 def installs(draft: Draft) -> Iterator[Operation]:
-    """Install the programs that units run from."""
+    """Install the programs that units run from; build and bring the images that pods run from."""
     wanted = dict.fromkeys((u.unit.host, u.unit.environment) for u in draft.desired.units.values())
     for host, environment_id in wanted:
         if environment_id in draft.observed.environments.get(host, frozenset()):
@@ -56,17 +56,43 @@ def installs(draft: Draft) -> Iterator[Operation]:
             detail=tuple(f"extra: {e}" for e in extras),
             argument=environment_id,
         )
+    yield from _images(draft)
+
+
+def _images(draft: Draft) -> Iterator[Operation]:
+    places = {(p.pods.cluster, p.pods.image): p.pods for p in draft.desired.pods.values() if p.pods.built}
+    missing = {place: pods for place, pods in places.items() if place not in draft.observed.brought}
+    for name in dict.fromkeys(pods.environment for pods in missing.values()):
+        environment = draft.desired.environments[name]
+        if name not in draft.observed.built:
+            what = f"{environment.service} {environment.version} ({environment.release})"
+            yield Operation(Kind.BUILD_IMAGE, name, environment.service, Mark.ADD, f"image      build {what}")
+    for (cluster, image), pods in missing.items():
+        yield Operation(
+            Kind.BRING_IMAGE,
+            f"{cluster}/{pods.environment}",
+            pods.service,
+            Mark.ADD,
+            f"image      {cluster}: bring {image}",
+            needs=frozenset({f"{Kind.BUILD_IMAGE}:{pods.environment}"}),
+            argument=pods.environment,
+        )
 
 
 def files(draft: Draft) -> Iterator[Operation]:
     """Lay out the units' files."""
     for unit_id, unit in draft.desired.units.items():
-        yield from lay_out(draft, unit_id, unit.unit.service, unit.files, install_id(unit))
+        there = draft.observed.units.get(unit_id, UnitState()).files
+        yield from lay_out(draft, unit_id, unit.unit.service, unit.files, there, programs_id(unit))
+    for pods_id, pods in draft.desired.pods.items():
+        there = draft.observed.pods.get(pods_id, PodsState()).files
+        yield from lay_out(draft, pods_id, pods.pods.service, pods.files, there)
 
 
-def lay_out(draft: Draft, unit_id: str, service: str, files: Mapping[str, File], install: str) -> Iterator[Operation]:
-    """Make a unit's files be what they should be, where they are not."""
-    there = draft.observed.units.get(unit_id, UnitState()).files
+def lay_out(
+    draft: Draft, unit_id: str, service: str, files: Mapping[str, File], there: Mapping[str, str], install: str = ""
+) -> Iterator[Operation]:
+    """Make a place's files be what they should be, where they are not."""
     wanted = {path: file.digest(draft.key) for path, file in files.items()}
     new = sorted(wanted.keys() - there.keys())
     changed = sorted(p for p in wanted.keys() & there.keys() if wanted[p] != there[p])

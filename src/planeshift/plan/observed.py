@@ -30,6 +30,19 @@ class UnitState:
 
 
 @dataclass(frozen=True)
+class PodsState:
+    """A Helm release of ours and its pods. `files` are those of the ConfigMap and Secret that it names."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    status: str = ""  # Helm's word: deployed, failed, pending-upgrade …; empty where there is no release
+    digest: str = ""  # of its values and chart, see `render.pods.release_digest`
+    wanted: int = 0
+    ready: int = 0  # pods of the newest generation that are ready
+    drift: tuple[str, ...] = ()  # what in the cluster is not as the release has it, for people to read
+    problem: str = ""  # why a pod does not come up
+
+
+@dataclass(frozen=True)
 class DatabaseState:
     """A service's database. `heads` are the schema revisions it holds; none and `empty` where it has no tables."""
 
@@ -77,6 +90,9 @@ class Observed:
     secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     environments: Mapping[str, frozenset[str]] = field(default_factory=dict)  # host → ids
     units: Mapping[str, UnitState] = field(default_factory=dict)  # edges' units included
+    pods: Mapping[str, PodsState] = field(default_factory=dict)  # cluster/service/backend → state
+    built: frozenset[str] = frozenset()  # ids of environments that there are images of
+    brought: frozenset[tuple[str, str]] = frozenset()  # cluster, image: what its nodes can start already
     databases: Mapping[str, DatabaseState] = field(default_factory=dict)
     edges: Mapping[str, EdgeState] = field(default_factory=dict)
     identity: IdentityState | None = None

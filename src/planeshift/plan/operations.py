@@ -15,6 +15,8 @@ class Kind(enum.StrEnum):
 
     MAKE_SECRETS = "make-secrets"
     INSTALL = "install"
+    BUILD_IMAGE = "build-image"
+    BRING_IMAGE = "bring-image"
     LAY_OUT = "lay-out"
     PREPARE_DATABASE = "prepare-database"
     BACK_UP = "back-up"
@@ -29,6 +31,7 @@ class Kind(enum.StrEnum):
     RESTART = "restart"
     STOP = "stop"
     REMOVE = "remove"
+    RELEASE = "release"
     START_EDGE = "start-edge"
     RESTART_EDGE = "restart-edge"
     RELOAD_EDGE = "reload-edge"

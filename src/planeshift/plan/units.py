@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from planeshift.plan.draft import EDGE, EDGE_CHANGES, Draft, install_id
+from planeshift.plan.draft import EDGE, EDGE_CHANGES, Draft, programs_id
 from planeshift.plan.observed import EdgeState, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.build import edge_unit
@@ -22,7 +22,7 @@ def processes(draft: Draft) -> Iterator[Operation]:
 
 def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
     state, service = draft.observed.units.get(unit_id, UnitState()), unit.unit.service
-    ready = _before_start(draft, unit_id, service, install_id(unit))
+    ready = _before_start(draft, unit_id, service, programs_id(unit))
     stopped = _stopped(unit, state)
     if stopped or state.orphans:
         if not state.orphans and draft.is_foreign(unit.unit.address, unit.unit.port, unit_id):

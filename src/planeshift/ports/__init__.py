@@ -12,8 +12,18 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from planeshift.catalog.spec import Secret, SecretValue
-from planeshift.plan.observed import DatabaseState, EdgeState, IdentityState, Process, UnitState
-from planeshift.render.desired import Bind, DesiredDatabase, Environment, File, HostPaths, IdentityEntries, Program
+from planeshift.plan.observed import DatabaseState, EdgeState, IdentityState, PodsState, Process, UnitState
+from planeshift.render.desired import (
+    Bind,
+    ClusterView,
+    DesiredDatabase,
+    DesiredPods,
+    Environment,
+    File,
+    HostPaths,
+    IdentityEntries,
+    Program,
+)
 
 Say = Callable[[str], None]  # a line of progress of the operation at hand
 
@@ -82,6 +92,53 @@ class Host(Protocol):
 
     def tail(self, unit: str, lines: int) -> list[str]:
         """The last lines of a unit's logs."""
+
+
+class Cluster(Protocol):
+    """A Kubernetes cluster: what runs there of one cloud, in one namespace."""
+
+    def view(self) -> ClusterView:
+        """Nodes and ready pods. Does not raise: `problem` says why it could not be seen."""
+
+    def pods(self, key: bytes) -> Mapping[str, PodsState]:
+        """Every release of this cloud, by id. `key` is the digest key of secret files."""
+
+    def has(self, image: str) -> bool:
+        """Whether its nodes can start an image of ours."""
+
+    def bring(self, image: str, archive: str, say: Say) -> None:
+        """Bring an image to its nodes, or to the registry that they pull from; `archive` is a file with it."""
+
+    def settle(self, say: Say) -> None:
+        """Wait for commands that an interrupted run of ours had begun."""
+
+    def lay_out(self, pods: DesiredPods, key: bytes) -> None:
+        """Put the files into the cluster, beside those that older revisions need."""
+
+    def run(self, pods: DesiredPods, key: bytes, argv: Sequence[str], environment: Mapping[str, str], say: Say) -> None:
+        """Run a command of the service to its end, with its files; `environment` holds secrets."""
+
+    def release(self, pods: DesiredPods, key: bytes, say: Say) -> None:
+        """Make the release what it should be, and wait until its pods are ready. Raises with why they are not."""
+
+    def remove(self, unit: str) -> None:
+        """Uninstall a release, by id, and remove its files."""
+
+    def tail(self, unit: str, lines: int) -> list[str]:
+        """The last lines of its pods' logs."""
+
+
+class Images(Protocol):
+    """Images that are built here."""
+
+    def built(self) -> frozenset[str]:
+        """The ids of the environments that there are images of."""
+
+    def build(self, environment: Environment, image: str, say: Say) -> None:
+        """Build the image of an environment under a name."""
+
+    def archive(self, environment: str, image: str) -> AbstractContextManager[str]:
+        """A file with the image, for as long as it is needed."""
 
 
 class Databases(Protocol):

@@ -12,6 +12,7 @@ from planeshift.render import files, server, topology
 from planeshift.render.desired import (
     EDGE_SECRETS,
     Bind,
+    ClusterView,
     Desired,
     DesiredDatabase,
     DesiredEdge,
@@ -19,6 +20,7 @@ from planeshift.render.desired import (
     File,
     HostPaths,
     IdentityEntries,
+    Pods,
     Program,
     SecretFile,
     SecretValues,
@@ -26,21 +28,32 @@ from planeshift.render.desired import (
     Unit,
 )
 from planeshift.render.haproxy import haproxy
+from planeshift.render.pods import desired_pods
 from planeshift.render.sites import Sites, config_path, fill, secret_path
 from planeshift.render.supervisor import MARKER, supervisord
 
 
-def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> Desired:
+def build(
+    cloud: model.Cloud,
+    tree: Tree,
+    secrets: SecretValues,
+    hosts: Mapping[str, HostPaths],
+    views: Mapping[str, ClusterView] | None = None,
+) -> Desired:
     """All that a valid cloud wants.
 
     `tree` holds the operator's declared files; `secrets` what the secret files hold by now; `hosts` the paths of each
-    host of ours. Secrets that are not there yet are rendered empty: a plan says that they will be made first.
+    host of ours; `views` what is known of each cluster. Secrets that are not there yet are rendered empty: a plan says
+    that they will be made first.
     """
     specs = topology.ours(cloud)
-    builder = _Builder(cloud, tree, secrets, hosts)
+    builder = _Builder(cloud, tree, secrets, hosts, views or {})
+    pods = [desired_pods(builder.sites, found) for found in topology.pods(cloud)]
     units = [builder.unit(unit) for unit in topology.units(cloud)]
     edges = [builder.edge(e) for e in topology.edges(cloud) if topology.edge_host(cloud, e) in hosts]
-    environments = {u.unit.environment: topology.environment(cloud, u.unit.service, u.unit.release) for u in units}
+    wanted = dict.fromkeys((u.unit.service, u.unit.release) for u in units)
+    wanted |= dict.fromkeys((p.pods.service, p.pods.release) for p in pods if p.pods.built)
+    environments = {e.id: e for e in (topology.environment(cloud, *what) for what in wanted)}
     return Desired(
         cloud=cloud.metadata.name,
         region=cloud.spec.region,
@@ -50,6 +63,7 @@ def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[
         environments=environments,
         hosts=dict(hosts),
         units={u.unit.id: u for u in units},
+        pods={p.pods.id: p for p in pods},
         edges={e.name: e for e in edges},
         databases={d.service: d for d in map(builder.database, specs) if d},
         identity={name: builder.identity(spec) for name, spec in specs.items()},
@@ -61,6 +75,7 @@ def build(cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[
             for name in specs
         },
         ca=builder.sites.trial().get("ca_certificate", ""),
+        views=dict(views or {}),
     )
 
 
@@ -80,8 +95,15 @@ def edge_unit(name: str, host: str) -> str:
 
 
 class _Builder:
-    def __init__(self, cloud: model.Cloud, tree: Tree, secrets: SecretValues, hosts: Mapping[str, HostPaths]) -> None:
-        self.cloud, self.tree, self.hosts = cloud, tree, hosts
+    def __init__(
+        self,
+        cloud: model.Cloud,
+        tree: Tree,
+        secrets: SecretValues,
+        hosts: Mapping[str, HostPaths],
+        views: Mapping[str, ClusterView],
+    ) -> None:
+        self.cloud, self.tree, self.hosts, self.views = cloud, tree, hosts, views
         self.sites = Sites(cloud, tree, secrets)
 
     # --- a unit
@@ -117,24 +139,26 @@ class _Builder:
         return f"{paths.state}/data/{service}/{service}.sqlite"
 
     def database(self, service: str) -> DesiredDatabase | None:
-        """The database of a service that we run somewhere, looked after from its newest release's first host."""
-        units = [u for u in topology.units(self.cloud) if u.service == service]
-        if not units:
+        """The database of a service that we run somewhere, looked after by its newest release, on a host if it can be."""
+        places: list[Unit | Pods] = [u for u in topology.units(self.cloud) if u.service == service]
+        places += [p for p in topology.pods(self.cloud) if p.service == service]
+        if not places:
             return None
-        newest = max(units, key=lambda u: u.release)
-        first = next(u for u in units if u.release == newest.release)
-        paths = self.hosts[first.host]
+        newest = max(place.release for place in places)
+        first = next(place for place in places if place.release == newest)
+        host = first.host if isinstance(first, Unit) else ""
+        sqlite = self._sqlite(service, self.hosts[host]) if host else ""
         engine = topology.engine(self.cloud, service)
         return DesiredDatabase(
             service=service,
             engine=engine,
-            url=self.sites.database_url(service, self._sqlite(service, paths), with_password=False),
-            path=self._sqlite(service, paths) if engine == topology.SQLITE else "",
-            host=first.host,
+            url=self.sites.database_url(service, sqlite, with_password=False),
+            path=sqlite if engine == topology.SQLITE else "",
+            host=host,
             unit=first.id,
             release=first.release,
             heads=frozenset(catalog.facts(service, first.release)["heads"]),
-            older=tuple(sorted({u.release for u in units} - {first.release})),
+            older=tuple(sorted({place.release for place in places} - {first.release})),
         )
 
     # --- Keystone's content
@@ -157,7 +181,7 @@ class _Builder:
         paths = self.hosts[host]
         unit = edge_unit(edge.name, host)
         directory, log = f"{paths.runtime}/{unit}", logs_path(paths, unit)
-        frontends = tuple(topology.frontends(self.cloud, edge))
+        frontends = tuple(topology.frontends(self.cloud, edge, self.views))
         statistics = Bind(edge.address, edge.statistics.port)
         text, structure = haproxy(directory, frontends, statistics)
         program = Program(

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from planeshift.catalog.spec import Component, Secret, SecretValue, ServiceSpec
 
@@ -31,6 +32,12 @@ def digest(content: bytes, mode: int, key: bytes) -> str:
     if key:
         return "k:" + hmac.new(key, material, hashlib.sha256).hexdigest()[:24]
     return hashlib.sha256(material).hexdigest()[:24]
+
+
+def files_digest(files: Mapping[str, File], key: bytes) -> str:
+    """One digest over several files, by path."""
+    lines = "\n".join(f"{path} {file.digest(key)}" for path, file in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,41 @@ class Unit:
     @property
     def id(self) -> str:
         return f"{self.host}/{self.service}/{self.backend}"
+
+
+@dataclass(frozen=True)
+class Pods:
+    """A backend of a service in a cluster: what one Helm release looks after."""
+
+    cluster: str
+    service: str
+    backend: str
+    release: str
+    component: Component
+    replicas: int
+    port: int  # on every node
+    environment: str  # id of what its image holds
+    image: str
+    built: bool  # whether the image is ours to build and to bring there
+
+    @property
+    def id(self) -> str:
+        return f"{self.cluster}/{self.service}/{self.backend}"
+
+    @property
+    def name(self) -> str:
+        """Of its Helm release, and of its objects."""
+        return f"{self.service}-{self.backend}"
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """What rendering must know of a cluster: its nodes, and where a service's pods are ready."""
+
+    nodes: Mapping[str, str] = field(default_factory=dict)  # name → address, of those that take pods
+    ready: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # Helm release → node → pods
+    balancers: Mapping[str, str] = field(default_factory=dict)  # Helm release → address, where it has one
+    problem: str = ""  # why it could not be seen
 
 
 @dataclass(frozen=True)
@@ -102,13 +144,34 @@ class DesiredUnit:
 
     def digest(self, key: bytes) -> str:
         """One digest over all its files: what `status` shows and a running process is compared by."""
-        lines = "\n".join(f"{path} {file.digest(key)}" for path, file in sorted(self.files.items()))
-        return hashlib.sha256(lines.encode()).hexdigest()[:12]
+        return files_digest(self.files, key)
+
+
+@dataclass(frozen=True)
+class DesiredPods:
+    """Pods with their files (path below `render.pods.ROOT` → file) and the values of their Helm release.
+
+    `values` lack the names of the objects that hold the files, which follow from the files and the digest key.
+    """
+
+    pods: Pods
+    files: Mapping[str, File]
+    values: Mapping[str, Any]
+    namespace: str
+
+    def digest(self, key: bytes) -> str:
+        """One digest over all its files."""
+        return files_digest(self.files, key)
+
+    def object_name(self, key: bytes, *, secret: bool) -> str:
+        """Of the ConfigMap, or the Secret, that holds its files: they are immutable, so it is named by its content."""
+        held = {path: file for path, file in self.files.items() if file.secret is secret}
+        return f"{self.pods.name}-{'secret' if secret else 'config'}-{files_digest(held, key)}"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server line of the edge."""
+    """A server line of the edge. `host` is a cluster where the server is a node of it."""
 
     name: str
     backend: str
@@ -166,8 +229,8 @@ class DesiredDatabase:
     engine: str
     url: str  # without password
     path: str  # sqlite: the file
-    host: str  # on which our host it is looked after
-    unit: str  # id of the unit whose environment and configuration migrate it
+    host: str  # on which our host it is looked after; empty where pods do it
+    unit: str  # id of the unit, or of the pods, whose programs and configuration migrate it
     release: str
     heads: frozenset[str]
     older: tuple[str, ...] = ()  # older releases that use it as well
@@ -217,6 +280,7 @@ class Desired:
     environments: Mapping[str, Environment]
     hosts: Mapping[str, HostPaths]  # those that we act on
     units: Mapping[str, DesiredUnit]
+    pods: Mapping[str, DesiredPods]
     edges: Mapping[str, DesiredEdge]
     databases: Mapping[str, DesiredDatabase]
     identity: Mapping[str, IdentityEntries]
@@ -225,6 +289,11 @@ class Desired:
     weights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # service → backend → percent
     releases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # service → backend → release
     ca: str = ""  # PEM of a trial authority that clients must trust
+    views: Mapping[str, ClusterView] = field(default_factory=dict)  # cluster → what was known of it
+
+    def place(self, name: str) -> DesiredUnit | DesiredPods:
+        """A unit, or a cluster's pods, by id."""
+        return self.units[name] if name in self.units else self.pods[name]
 
 
 SecretValues = Mapping[str, Mapping[str, SecretValue]]  # service → name → value

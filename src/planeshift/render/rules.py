@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from itertools import combinations
+from urllib.parse import urlsplit
 
 from planeshift import catalog
 from planeshift.errors import Problem
@@ -33,7 +35,12 @@ def check(loaded: Loaded) -> list[Problem]:
 
 def _names(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
     spec = cloud.spec
-    for kind, names in (("hosts", [h.name for h in spec.hosts]), ("edges", [e.name for e in spec.edges])):
+    places = [c.name for c in spec.clusters]
+    for kind, names in (
+        ("hosts", [h.name for h in spec.hosts]),
+        ("edges", [e.name for e in spec.edges]),
+        ("clusters", places),
+    ):
         for index, name in enumerate(names):
             if name in names[:index]:
                 yield Problem(
@@ -45,6 +52,10 @@ def _names(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
             yield Problem(
                 "PS207", f"the zone `{host.zone}` is not declared", where, hint=nearest(host.zone, spec.zones)
             )
+    for index, host in enumerate(spec.hosts):
+        if host.name in places:
+            where = document.where(("spec", "hosts", index, "name"))
+            yield Problem("PS208", f"`{host.name}` is a host and a cluster", where)
     ours = [h.name for h in spec.hosts if h.via != "external"]
     for index, edge in enumerate(spec.edges):
         if edge.host is not None and edge.host not in ours:
@@ -120,10 +131,7 @@ def _backends(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
     for name, service in cloud.spec.services.items():
         for backend, settings in service.backends.items():
             path = (*SERVICES, name, "backends", backend)
-            if not settings.hosts:
-                yield Problem(
-                    "PS213", f"the backend `{backend}` of {name} has no hosts", document.where(path, key=True)
-                )
+            yield from _kind(cloud, document, path, name, settings)
             for index, host in enumerate(settings.hosts):
                 where = document.where((*path, "hosts", index))
                 if host not in known:
@@ -139,6 +147,43 @@ def _backends(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
                     document.where((*path, "hosts")),
                     hint="Make two backends of it: each is run by one party, and has a weight of its own.",
                 )
+
+
+def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend: model.Backend) -> Iterator[Problem]:
+    """A backend is of hosts or of a cluster, and has what belongs to that."""
+    what, clusters = f"the backend `{path[-1]}` of {name}", {c.name: c for c in cloud.spec.clusters}
+    if bool(backend.hosts) == bool(backend.cluster):
+        word = "both hosts and a cluster" if backend.hosts else "neither hosts nor a cluster"
+        yield Problem("PS218", f"{what} has {word}", document.where(path, key=True))
+        return
+    if backend.hosts:
+        for key in ("replicas", "image", "autoscale", "resources"):
+            if getattr(backend, key):
+                where = document.where((*path, key), key=True)
+                yield Problem("PS218", f"`{key}` is for pods, and {what} is of hosts", where)
+        return
+    cluster = clusters.get(backend.cluster or "")
+    if cluster is None:
+        hint = nearest(backend.cluster or "", list(clusters)) or "Declare it in `clusters`."
+        where = document.where((*path, "cluster"))
+        yield Problem("PS201", f"no cluster is called `{backend.cluster}`", where, hint=hint)
+        return
+    if backend.port and backend.port not in topology.NODE_PORTS:
+        first, last = topology.NODE_PORTS[0], topology.NODE_PORTS[-1]
+        where = document.where((*path, "port"))
+        yield Problem("PS203", f"a port of a cluster's nodes is one of {first} to {last}", where)
+    if backend.autoscale and (backend.replicas or backend.autoscale.min > backend.autoscale.max):
+        where = document.where((*path, "autoscale"), key=True)
+        yield Problem("PS218", f"{what}: `autoscale` goes from `min` to `max`, and `replicas` has no part in it", where)
+    if not (backend.image or cluster.lab or cluster.registry):
+        hint = "Give the backend an `image`, or its cluster a `registry` that images are pushed to."
+        where = document.where((*path, "cluster"))
+        yield Problem(
+            "PS716", f"an image that is built here cannot reach the nodes of {cluster.name}", where, hint=hint
+        )
+    if cloud.spec.services[name].server == "httpd":
+        where = document.where((*SERVICES, name, "server"))
+        yield Problem("PS110", "`server: httpd` of pods is not yet supported", where)
 
 
 def _weights(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
@@ -203,6 +248,32 @@ def _sharing(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
                 where,
                 hint="Declare `databases: {shared: {engine: mysql, host: …}}` and `database: {main: shared}`.",
             )
+        if any(b.cluster for b in service.backends.values()):
+            yield from _reachable(cloud, document, name)
+
+
+def _reachable(cloud: model.Cloud, document: Document, name: str) -> Iterator[Problem]:
+    """What pods need must have an address that is not this machine's own."""
+    where, database = document.where((*SERVICES, name), key=True), topology.database(cloud, name)
+    hint = "Give it an address that the cluster's nodes can reach."
+    if database is None or database.engine == topology.SQLITE:
+        declare = "Declare `databases: {main: {engine: mysql, host: …}}`."
+        yield Problem("PS212", f"{name} runs as pods, but its database is a file on one machine", where, hint=declare)
+    elif _loopback(database.host or ""):
+        yield Problem("PS219", f"pods of {name} cannot reach a database at {database.host}", where, hint=hint)
+    internal = urlsplit(topology.identity_url(cloud)).hostname or ""
+    if _loopback(internal):
+        face = "Give the edge an `address`, or the internal endpoint a `host`, that the cluster's nodes can reach."
+        yield Problem("PS219", f"pods of {name} cannot reach Keystone at {internal}", where, hint=face)
+    for host in (h for cache in cloud.spec.caches.values() for h in cache.hosts if _loopback(h.rpartition(":")[0])):
+        yield Problem("PS219", f"pods of {name} cannot reach a cache at {host}", where, hint=hint)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _endpoints(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
@@ -235,6 +306,9 @@ def _ports(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
     for unit in topology.units(cloud):
         path = (*SERVICES, unit.service, "backends", unit.backend)
         listeners.append((unit.address, unit.port, f"{unit.service}/{unit.backend} on {unit.host}", path))
+    for pods in topology.pods(cloud):
+        path = (*SERVICES, pods.service, "backends", pods.backend)
+        listeners.append((f"{pods.cluster}'s nodes", pods.port, f"{pods.service}/{pods.backend}", path))
     for address, port, what, path in listeners:
         other = taken.get((address, port)) or taken.get(("0.0.0.0", port))  # noqa: S104 - compared, not bound
         if other:

@@ -5,6 +5,8 @@ Why gunicorn: docs/wsgi-server.md. Settings: https://docs.gunicorn.org/en/stable
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from planeshift.catalog.spec import Component
 from planeshift.render.desired import File, Program, Unit
 from planeshift.render.supervisor import MARKER
@@ -12,7 +14,7 @@ from planeshift.render.supervisor import MARKER
 SERVER = "gunicorn.conf.py"
 # What a driver needs to know of a running server: the settings that it has read, and which workers are ready.
 READ, WORKER = ".server", ".worker-"
-_HOOKS = f"""
+_MARKS = f"""
 
 def when_ready(server):
     import hashlib, pathlib
@@ -30,7 +32,8 @@ def post_worker_init(worker):
 def child_exit(server, worker):
     import pathlib
     pathlib.Path(chdir, {WORKER!r} + str(worker.pid)).unlink(missing_ok=True)
-
+"""
+_REST = """
 
 def post_request(worker, request, environ, response):
     # A connection that is closed with half a request unread is reset, and the answer lost: a 401 amid an upload.
@@ -58,32 +61,46 @@ def wsgi_application(component: Component) -> str:
 def files(unit: Unit, directory: str, wsgi: str) -> dict[str, File]:
     """The server's own files, by path below the unit's directory; `wsgi` is the component's, filled in."""
     component = unit.component
-    settings = {
-        "wsgi_app": wsgi_application(component),
-        "chdir": directory,
+    own: dict[str, object] = {
         "bind": bind(unit, directory),
         "workers": component.workers,
-        "worker_class": "gthread",
         "threads": component.threads,
-        "timeout": component.drain + 60,  # a worker that drains gives no sign of life
-        "graceful_timeout": component.drain,
-        "keepalive": 75,
-        "worker_tmp_dir": directory,
-        "control_socket_disable": True,
-        "forwarded_allow_ips": "*",  # the edge alone reaches this address; the service decides what to trust
         "proc_name": unit.id,
-        "limit_request_line": 8190,
-        "limit_request_field_size": 16380,
-        "accesslog": None,  # the edge logs every request
-        "errorlog": "-",
     }
-    lines = [f"{name} = {value!r}" for name, value in settings.items()]
-    result = {SERVER: File(("\n".join(lines) + "\n" + _HOOKS).encode())}
+    result = {SERVER: File((_settings(component, directory, directory, own) + _MARKS + _REST).encode())}
     if "\n" in wsgi:
         result[f"{WSGI_MODULE}.py"] = File(wsgi.encode())
     if unit.httpd:
         result["httpd.conf"] = File(_httpd(unit, directory))
     return result
+
+
+def pod_files(component: Component, directory: str, wsgi: str) -> dict[str, str]:
+    """The server's own files in a pod, which says in GUNICORN_CMD_ARGS how many serve, and where."""
+    result = {SERVER: _settings(component, directory, "/run/planeshift", {"proc_name": component.name}) + _REST}
+    if "\n" in wsgi:
+        result[f"{WSGI_MODULE}.py"] = wsgi
+    return result
+
+
+def _settings(component: Component, directory: str, run: str, own: Mapping[str, object]) -> str:
+    settings = {
+        "wsgi_app": wsgi_application(component),
+        "chdir": directory,
+        "worker_class": "gthread",
+        "timeout": component.drain + 60,  # a worker that drains gives no sign of life
+        "graceful_timeout": component.drain,
+        "keepalive": 75,
+        "worker_tmp_dir": run,
+        "control_socket_disable": True,
+        "forwarded_allow_ips": "*",  # the edge alone reaches this address; the service decides what to trust
+        "limit_request_line": 8190,
+        "limit_request_field_size": 16380,
+        "accesslog": None,  # the edge logs every request
+        "errorlog": "-",
+        **own,
+    }
+    return "\n".join(f"{name} = {value!r}" for name, value in settings.items()) + "\n"
 
 
 def programs(unit: Unit, directory: str, environment: dict[str, str], installed: str, log: str) -> list[Program]:

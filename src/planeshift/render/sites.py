@@ -62,7 +62,7 @@ class Sites:
             config=config,
             data=data,
             database=database,
-            cache=self._cache(spec.name),
+            cache=self.caches(spec.name),
             secrets=self.secrets.get(spec.name, {}),
             ca_file=ca_file,
             shipped={
@@ -71,7 +71,8 @@ class Sites:
             },
         )
 
-    def _cache(self, service: str) -> tuple[str, ...]:
+    def caches(self, service: str) -> tuple[str, ...]:
+        """host:port of the memcached servers that a service shares."""
         caches = self.cloud.spec.caches
         name = self.cloud.spec.services[service].cache or (next(iter(caches)) if len(caches) == 1 else "")
         return tuple(caches[name].hosts) if name in caches else ()

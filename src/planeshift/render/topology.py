@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from planeshift import catalog
 from planeshift.catalog.spec import Component, ServiceSpec
 from planeshift.model import cloud as model
-from planeshift.render.desired import Bind, Environment, Frontend, Server, Unit
+from planeshift.render.desired import Bind, ClusterView, Environment, Frontend, Pods, Server, Unit
 from planeshift.render.weights import server_weights
 
 # A backend's own port, beside the usual one at which the edge listens on the same machine.
 BACKEND_OFFSET = 10_000
 SQLITE = "sqlite"
+# Ports of nodes, of https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport.
+NODE_PORTS = range(30_000, 32_768)
+IMAGES = "planeshift.local"  # no registry: images that were brought to the nodes
+REPLICAS = 2
 
 
 def edges(cloud: model.Cloud) -> list[model.Edge]:
@@ -24,6 +29,11 @@ def edges(cloud: model.Cloud) -> list[model.Edge]:
 def edge_host(cloud: model.Cloud, edge: model.Edge) -> str:
     """The host that runs a managed edge: the first of ours, unless it says otherwise; empty where there is none."""
     return edge.host or next((h.name for h in cloud.spec.hosts if h.via != "external"), "")
+
+
+def cluster(cloud: model.Cloud, name: str) -> model.Cluster:
+    """A declared cluster by name."""
+    return next(c for c in cloud.spec.clusters if c.name == name)
 
 
 def hosts(cloud: model.Cloud) -> dict[str, model.Host]:
@@ -55,6 +65,12 @@ def weights(service: model.Service) -> dict[str, int]:
 def frontend_port(cloud: model.Cloud, service: str) -> int:
     """The port of a service at the edge."""
     return cloud.spec.services[service].port or catalog.service(service).components[0].port
+
+
+def node_port(service: str, backend: model.Backend) -> int:
+    """The port of a cluster's nodes that leads to a backend's pods."""
+    usual = catalog.service(service).components[0].port
+    return backend.port or NODE_PORTS[usual % len(NODE_PORTS)]
 
 
 def backend_port(cloud: model.Cloud, service: str, backend: model.Backend, host: model.Host) -> int:
@@ -123,6 +139,15 @@ def environment(cloud: model.Cloud, service: str, release_: str) -> Environment:
     )
 
 
+def image(cloud: model.Cloud, service: str, backend: model.Backend, release_: str) -> str:
+    """The image of a cluster's backend: the declared one, else ours, named after all that is in it."""
+    if backend.image:
+        return backend.image
+    registry = next(c.registry for c in cloud.spec.clusters if c.name == backend.cluster)
+    tag = environment(cloud, service, release_).id.removeprefix(f"{service}-")
+    return f"{registry or IMAGES}/{service}:{tag}"
+
+
 def component(cloud: model.Cloud, service: str, backend: model.Backend) -> Component:
     """The catalogue's component, with what the file says of it."""
     found = catalog.service(service).components[0]
@@ -172,29 +197,73 @@ def units(cloud: model.Cloud) -> list[Unit]:
     return result
 
 
-def frontends(cloud: model.Cloud, edge: model.Edge) -> list[Frontend]:
+def pods(cloud: model.Cloud) -> list[Pods]:
+    """What runs in clusters."""
+    result = []
+    for service in ours(cloud):
+        for name, backend in cloud.spec.services[service].backends.items():
+            if not backend.cluster:
+                continue
+            series = release(cloud, service, backend)
+            result.append(
+                Pods(
+                    cluster=backend.cluster,
+                    service=service,
+                    backend=name,
+                    release=series,
+                    component=component(cloud, service, backend),
+                    replicas=backend.replicas or REPLICAS,
+                    port=node_port(service, backend),
+                    environment=environment(cloud, service, series).id,
+                    image=image(cloud, service, backend, series),
+                    built=not backend.image,
+                )
+            )
+    return result
+
+
+def frontends(cloud: model.Cloud, edge: model.Edge, views: Mapping[str, ClusterView]) -> list[Frontend]:
     """What an edge serves."""
-    return [_frontend(cloud, edge, service) for service in ours(cloud)]
+    return [_frontend(cloud, edge, service, views) for service in ours(cloud)]
 
 
-def _frontend(cloud: model.Cloud, edge: model.Edge, service: str) -> Frontend:
-    known, spec, declared = hosts(cloud), catalog.service(service), cloud.spec.services[service]
-    share = server_weights(weights(declared), {n: len(b.hosts) for n, b in declared.backends.items()})
-    servers = [
-        Server(
-            name=f"{backend}-{host}",
-            backend=backend,
-            address=known[host].address,
-            port=backend_port(cloud, service, declared.backends[backend], known[host]),
-            weight=share[backend],
-            host=host,
-            external=known[host].via == "external",
-        )
-        for backend in declared.backends
-        for host in declared.backends[backend].hosts
-    ]
+def _frontend(cloud: model.Cloud, edge: model.Edge, service: str, views: Mapping[str, ClusterView]) -> Frontend:
+    spec, declared = catalog.service(service), cloud.spec.services[service]
+    servers = [s for name in declared.backends for s in _servers(cloud, service, name, views)]
+    parts: dict[str, dict[str, int]] = {}
+    for server, part in servers:
+        parts.setdefault(server.backend, {})[server.name] = part
+    weight = server_weights(weights(declared), parts)
+    weighted = tuple(replace(s, weight=weight[s.backend][s.name]) for s, _ in servers)
     main = spec.components[0]
-    return Frontend(service, binds(cloud, edge, frontend_port(cloud, service)), tuple(servers), main.health, main.drain)
+    return Frontend(service, binds(cloud, edge, frontend_port(cloud, service)), weighted, main.health, main.drain)
+
+
+def _servers(
+    cloud: model.Cloud, service: str, name: str, views: Mapping[str, ClusterView]
+) -> Iterator[tuple[Server, int]]:
+    """The servers of a backend, and how much of it each carries: a host one part, a node one for each ready pod."""
+    known, backend = hosts(cloud), cloud.spec.services[service].backends[name]
+    for host in backend.hosts:
+        port = backend_port(cloud, service, backend, known[host])
+        yield Server(f"{name}-{host}", name, known[host].address, port, 0, host, known[host].via == "external"), 1
+    if not backend.cluster:
+        return
+    view, release_ = views.get(backend.cluster, ClusterView()), f"{service}-{name}"
+    if cluster(cloud, backend.cluster).expose == "loadbalancer":
+        address = view.balancers.get(release_)
+        usual = catalog.service(service).components[0].port
+        if address:
+            yield Server(f"{name}-{backend.cluster}", name, address, usual, 0, backend.cluster, False), 1
+        return
+    ready = view.ready.get(release_, {})
+    for node, address in sorted(view.nodes.items()):
+        port = node_port(service, backend)
+        # Before the first pod is ready nothing is known: all nodes alike, and the edge's checks tell them apart.
+        yield (
+            Server(f"{name}-{node}", name, address, port, 0, backend.cluster, False),
+            ready.get(node, 0 if ready else 1),
+        )
 
 
 def binds(cloud: model.Cloud, edge: model.Edge, port: int) -> tuple[Bind, ...]:

@@ -7,20 +7,19 @@ from collections.abc import Mapping
 MAX_WEIGHT = 256  # https://docs.haproxy.org/2.6/configuration.html#5.2-weight
 
 
-def server_weights(shares: Mapping[str, int], servers: Mapping[str, int]) -> dict[str, int]:
+def server_weights(shares: Mapping[str, int], parts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
     """The weight of each server of each backend.
 
-    `shares` are percentages by backend, `servers` the number of servers of each; backends without servers get 0. A
-    share above 0 never becomes 0. The backend whose servers carry most gets the largest weight, others in proportion.
+    `shares` are percentages by backend; `parts` says, by backend and server, how much of it a server carries: 1 for a
+    host, its ready pods for a node. A server that carries something of a share above 0 never gets 0. The one that
+    carries most gets the largest weight, others in proportion.
     """
-    each = {name: shares[name] / servers[name] if servers.get(name) else 0.0 for name in shares}
-    top = max(each.values(), default=0.0)
-    if not top:
-        return dict.fromkeys(shares, 0)
-    return {name: max(1, round(value / top * MAX_WEIGHT)) if value else 0 for name, value in each.items()}
-
-
-def achieved(weights: Mapping[str, int], servers: Mapping[str, int]) -> dict[str, float]:
-    """The share of traffic, in percent, that such weights really give each backend."""
-    total = sum(weights[name] * servers.get(name, 0) for name in weights)
-    return {name: 100.0 * weights[name] * servers.get(name, 0) / total if total else 0.0 for name in weights}
+    each = {
+        backend: {s: shares[backend] * part / sum(carried.values()) if part else 0.0 for s, part in carried.items()}
+        for backend, carried in parts.items()
+    }
+    top = max((value for carried in each.values() for value in carried.values()), default=0.0)
+    return {
+        backend: {s: max(1, round(value / top * MAX_WEIGHT)) if value else 0 for s, value in carried.items()}
+        for backend, carried in each.items()
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from planeshift.catalog import common
 from planeshift.catalog.glance.verify import verify
 from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site
@@ -33,6 +35,12 @@ def _secret_options(site: Site) -> Options:
     return common.merged(common.database(site), common.authtoken_secret(site))
 
 
+def _apart(options: Mapping[tuple[str, str], str]) -> str:
+    stores = options.get(("DEFAULT", "enabled_backends"), "local:file").split(",")
+    files = [store.strip() for store in stores if store.strip().endswith(":file")]
+    return f"the store {files[0]} is a directory of one machine; S3, Swift or Ceph are seen by all" if files else ""
+
+
 SERVICE = ServiceSpec(
     name="glance",
     type="image",
@@ -60,6 +68,7 @@ SERVICE = ServiceSpec(
     backend=_backend,
     secret_options=_secret_options,
     secrets=(Secret("service_password", "password", "of the service user glance"),),
+    apart=_apart,
     directories=("images", "staging", "tasks"),
     verify=verify,
 )

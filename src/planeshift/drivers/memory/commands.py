@@ -58,14 +58,14 @@ def failed(words: tuple[str, ...], why: str) -> PlaneshiftError:
 def _target(data: Data, command: Command) -> tuple[str, str, DatabaseData]:
     """The service, release and database that a command acts on, by its environment and the files where it runs."""
     installed = data.environments.get(command.host, {}).get(processes.environment_of(command.argv[0]))
-    name = command.argv[0].rsplit("/", 1)[-1]
-    if installed is None:
-        raise PlaneshiftError(Problem("PS603", f"{name} cannot be run: No such file or directory"))
-    unit = next((u for u in data.units if command.directory.endswith(f"/{u}") and data.units[u].files), None)
-    if unit is None:
-        raise PlaneshiftError(Problem("PS603", f"{name} cannot be run: No such file or directory"))
-    service, release = installed
-    url = processes.option(data.units[unit].files, service, catalog.service(service).database_section, "connection")
+    name, files = command.argv[0].rsplit("/", 1)[-1], command.files
+    if not files:
+        unit = next((u for u in data.units if command.directory.endswith(f"/{u}") and data.units[u].files), None)
+        if installed is None or unit is None:
+            raise PlaneshiftError(Problem("PS603", f"{name} cannot be run: No such file or directory"))
+        files = data.units[unit].files
+    service, release = installed or command.place
+    url = processes.option(files, service, catalog.service(service).database_section, "connection")
     place = processes.without_credentials(url)
     database = data.databases.get(place)
     if database is None:

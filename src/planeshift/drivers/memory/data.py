@@ -95,12 +95,36 @@ class NoteData:
 
 @dataclass
 class Command:
-    """A command that goes on although who began it was killed."""
+    """A command that goes on although who began it was killed. One of a cluster has its files, and its place, with it."""
 
     host: str
     argv: tuple[str, ...]
     environment: dict[str, str]
     directory: str
+    place: tuple[str, str] = ("", "")  # service and release, where no directory says
+    files: dict[str, File] = field(default_factory=dict)
+
+
+@dataclass
+class ReleaseData:
+    """A revision of a Helm release: the objects that it names, and its pods by node."""
+
+    status: str
+    digest: str
+    objects: tuple[str, ...]
+    pods: dict[str, int]
+    gone: bool = False  # somebody removed its Deployment
+
+
+@dataclass
+class ClusterData:
+    """A cluster: nodes by name, objects with files, revisions by id, images that nodes have."""
+
+    nodes: dict[str, str] = field(default_factory=lambda: {"n1": "192.0.2.101", "n2": "192.0.2.102"})
+    objects: dict[str, dict[str, File]] = field(default_factory=dict)
+    releases: dict[str, list[ReleaseData]] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    problem: str = ""  # why its API does not answer
 
 
 @dataclass
@@ -114,6 +138,8 @@ class Data:
     environments: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)  # host → id → service, release
     foreign: dict[Place, str] = field(default_factory=dict)  # who listens there, and is none of ours
     commands: list[Command] = field(default_factory=list)
+    clusters: dict[str, ClusterData] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)  # ids of the environments that they hold
 
     databases: dict[str, DatabaseData] = field(default_factory=dict)  # by URL without credentials
     notes: dict[str, NoteData] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from planeshift.drivers.memory.cluster import MemoryCluster, MemoryImages
 from planeshift.drivers.memory.data import Data
 from planeshift.drivers.memory.databases import MemoryDatabases
 from planeshift.drivers.memory.edge import MemoryEdge
@@ -21,6 +22,7 @@ class Memory:
     def __init__(self, data: Data | None = None) -> None:
         self.data = data or Data()
         self.faults = Faults()
+        self.images = MemoryImages(self._data, self.faults)
         self.databases = MemoryDatabases(self._data, self.faults)
         self.edge = MemoryEdge(self._data, self.faults)
         self.identity = MemoryIdentity(self._data, self.faults)
@@ -35,6 +37,10 @@ class Memory:
     def host(self, name: str, paths: HostPaths) -> MemoryHost:
         """The host of this name."""
         return MemoryHost(self._data, self.faults, name, paths)
+
+    def cluster(self, name: str) -> MemoryCluster:
+        """The cluster of this name."""
+        return MemoryCluster(self._data, self.faults, name)
 
     @property
     def mishaps(self) -> Mishaps:

@@ -1,20 +1,20 @@
 wsgi_app = 'keystone.wsgi.api:application'
 chdir = '/run/planeshift/example/here/keystone/new'
-bind = '127.0.0.3:15100'
-workers = 1
 worker_class = 'gthread'
-threads = 1
 timeout = 120
 graceful_timeout = 60
 keepalive = 75
 worker_tmp_dir = '/run/planeshift/example/here/keystone/new'
 control_socket_disable = True
 forwarded_allow_ips = '*'
-proc_name = 'here/keystone/new'
 limit_request_line = 8190
 limit_request_field_size = 16380
 accesslog = None
 errorlog = '-'
+bind = '127.0.0.3:15100'
+workers = 1
+threads = 1
+proc_name = 'here/keystone/new'
 
 
 def when_ready(server):

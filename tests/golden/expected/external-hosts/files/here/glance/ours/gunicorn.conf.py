@@ -1,20 +1,20 @@
 wsgi_app = 'glance.wsgi.api:application'
 chdir = '/run/planeshift/example/here/glance/ours'
-bind = '198.51.100.5:19292'
-workers = 4
 worker_class = 'gthread'
-threads = 8
 timeout = 660
 graceful_timeout = 600
 keepalive = 75
 worker_tmp_dir = '/run/planeshift/example/here/glance/ours'
 control_socket_disable = True
 forwarded_allow_ips = '*'
-proc_name = 'here/glance/ours'
 limit_request_line = 8190
 limit_request_field_size = 16380
 accesslog = None
 errorlog = '-'
+bind = '198.51.100.5:19292'
+workers = 4
+threads = 8
+proc_name = 'here/glance/ours'
 
 
 def when_ready(server):

@@ -1,20 +1,20 @@
 wsgi_app = 'keystone.wsgi.api:application'
 chdir = '/run/planeshift/example/here/keystone/ours'
-bind = '198.51.100.5:15000'
-workers = 2
 worker_class = 'gthread'
-threads = 4
 timeout = 120
 graceful_timeout = 60
 keepalive = 75
 worker_tmp_dir = '/run/planeshift/example/here/keystone/ours'
 control_socket_disable = True
 forwarded_allow_ips = '*'
-proc_name = 'here/keystone/ours'
 limit_request_line = 8190
 limit_request_field_size = 16380
 accesslog = None
 errorlog = '-'
+bind = '198.51.100.5:15000'
+workers = 2
+threads = 4
+proc_name = 'here/keystone/ours'
 
 
 def when_ready(server):

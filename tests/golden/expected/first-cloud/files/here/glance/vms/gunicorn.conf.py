@@ -1,20 +1,20 @@
 wsgi_app = 'glance.wsgi.api:application'
 chdir = '/run/planeshift/example/here/glance/vms'
-bind = '127.0.0.1:19292'
-workers = 1
 worker_class = 'gthread'
-threads = 8
 timeout = 660
 graceful_timeout = 600
 keepalive = 75
 worker_tmp_dir = '/run/planeshift/example/here/glance/vms'
 control_socket_disable = True
 forwarded_allow_ips = '*'
-proc_name = 'here/glance/vms'
 limit_request_line = 8190
 limit_request_field_size = 16380
 accesslog = None
 errorlog = '-'
+bind = '127.0.0.1:19292'
+workers = 1
+threads = 8
+proc_name = 'here/glance/vms'
 
 
 def when_ready(server):

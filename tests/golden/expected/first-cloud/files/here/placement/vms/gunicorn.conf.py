@@ -1,20 +1,20 @@
 wsgi_app = 'placement.wsgi.api:application'
 chdir = '/run/planeshift/example/here/placement/vms'
-bind = '127.0.0.1:18778'
-workers = 1
 worker_class = 'gthread'
-threads = 1
 timeout = 120
 graceful_timeout = 60
 keepalive = 75
 worker_tmp_dir = '/run/planeshift/example/here/placement/vms'
 control_socket_disable = True
 forwarded_allow_ips = '*'
-proc_name = 'here/placement/vms'
 limit_request_line = 8190
 limit_request_field_size = 16380
 accesslog = None
 errorlog = '-'
+bind = '127.0.0.1:18778'
+workers = 1
+threads = 1
+proc_name = 'here/placement/vms'
 
 
 def when_ready(server):

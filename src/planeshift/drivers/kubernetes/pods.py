@@ -1,0 +1,75 @@
+"""Pods: whether they are ready, and why they are not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lightkube.core.exceptions import ApiError
+from lightkube.resources.core_v1 import Pod
+
+COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
+COMMANDS = ("command", "migrate")  # components that end by themselves, see the chart's jobs
+_HOPELESS = {
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+}
+
+
+def ready(pod: Any) -> bool:
+    """Whether a pod takes requests."""
+    if pod.metadata.deletionTimestamp or not pod.status:
+        return False
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+
+
+def reason(pod: Any) -> str:
+    """Why a pod is not ready, in the cluster's own words; empty where it says nothing yet."""
+    for condition in (pod.status and pod.status.conditions) or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"no node takes it: {condition.message}"
+    for state in _states(pod):
+        if state.waiting and state.waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{state.waiting.reason}: {state.waiting.message or ''}".strip(": ")
+        if state.terminated and state.terminated.exitCode:
+            return f"{state.terminated.reason}, exit code {state.terminated.exitCode}"
+    return ""
+
+
+def hopeless(pods: Iterable[Any]) -> Any:
+    """A pod that will not come up by waiting; None where there is none."""
+    for pod in pods:
+        statuses = (pod.status and pod.status.containerStatuses) or []
+        if any(_is_hopeless(status) for status in statuses):
+            return pod
+    return None
+
+
+def _is_hopeless(status: Any) -> bool:
+    waiting = status.state.waiting if status.state else None
+    if not waiting or waiting.reason not in _HOPELESS:
+        return False
+    return waiting.reason != "CrashLoopBackOff" or bool(status.restartCount >= 3)
+
+
+def _states(pod: Any) -> Iterator[Any]:
+    for status in (pod.status and pod.status.containerStatuses) or []:
+        if status.state:
+            yield status.state
+
+
+def tail(client: Any, name: str, lines: int) -> list[str]:
+    """The last lines of a pod's log; of its last run where the present one has said nothing."""
+    with contextlib.suppress(ApiError):
+        return [line.rstrip("\n") for line in client.log(name, tail_lines=lines)]
+    return []
+
+
+def of(client: Any, release: str) -> list[Any]:
+    """The pods that serve for a release."""
+    found = client.list(Pod, labels={INSTANCE: release})
+    return [p for p in found if (p.metadata.labels or {}).get(COMPONENT) not in COMMANDS]
