@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 
-from planeshift.app.clusters import clusters
+from planeshift.app.clusters import LocalImages, clusters
 from planeshift.app.site import Site, host_paths, runtime
 from planeshift.drivers import files
 from planeshift.drivers.clock import SystemClock
 from planeshift.drivers.control import LocalControl
 from planeshift.drivers.databases import LocalDatabases
 from planeshift.drivers.haproxy import HAProxy
-from planeshift.drivers.images import LocalImages
 from planeshift.drivers.keystone import KeystoneIdentity
 from planeshift.drivers.local.host import LocalHost
 from planeshift.drivers.maker import RandomMaker

@@ -33,6 +33,7 @@ class Request:
     name: str = ""
     base: str = ""  # --from: an image in a registry, a layout or an archive
     dist: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
     lock: str = ""
     source: str = ""
     ref: str = ""
@@ -136,6 +137,7 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         base="",
         lock=lock,
         dist=request.dist,
+        pip=request.pip,
         source=source,
         patches=patches.read(Path(request.patches)) if request.patches else (),
         ports=tuple(component.port for component in spec.components),
@@ -154,7 +156,9 @@ def _with_extras(request: Request) -> Request:
     service = open_site(request.cloud).cloud.spec.services.get(request.service)
     if service is None:
         raise PlaneshiftError(Problem("PS205", f"{request.cloud} has no service {request.service}"))
-    return replace(request, dist=tuple(sorted({*request.dist, *service.extras.dist})))
+    extras = service.extras
+    dist = tuple(sorted({*request.dist, *extras.dist}))
+    return replace(request, dist=dist, pip=tuple(dict.fromkeys((*request.pip, *extras.pip))))
 
 
 def _lock(request: Request, kept: Kept, say: Say) -> Any:

@@ -43,7 +43,7 @@ def image() -> None:
 def build_(services: tuple[str, ...], dist: str, output: str | None, no_cache: bool, **given: str) -> int:
     """Build an image of each service; nothing is done where no input changed."""
     packages = tuple(part for part in dist.split(",") if part)
-    requests = [app.Request(service=service, dist=packages, **given) for service in services]
+    requests = [app.Request(service=service, dist=packages, pip=(), **given) for service in services]
     if given["name"] and len(services) > 1:
         raise click.UsageError("--name is for one service.")
     built = [app.build(request, view.tell, fresh=no_cache) for request in requests]

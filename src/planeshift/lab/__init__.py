@@ -26,7 +26,7 @@ from planeshift.lab.processes import Init
 from planeshift.lab.site import Site, open_lab
 from planeshift.lab.topology import Host
 
-__all__ = ["Machine", "Site", "import_image", "machine", "open_lab"]
+__all__ = ["Machine", "Site", "has_image", "import_image", "machine", "open_lab"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,9 @@ def import_image(site: Site, archive: Path) -> list[str]:
     for node in nodes:
         cluster.import_images(site, node, faults.running(site, node.name)[1], archive)
     return [node.name for node in nodes]
+
+
+def has_image(site: Site, name: str) -> bool:
+    """Whether every node that runs has an image of this name."""
+    nodes = [h for h in site.lab.hosts if h.cluster]
+    return all(cluster.has_image(site, node, faults.running(site, node.name)[1], name) for node in nodes)

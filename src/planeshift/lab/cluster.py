@@ -62,6 +62,14 @@ def import_images(site: Site, machine: Host, init: Init, archive: Path) -> None:
         raise PlaneshiftError(Problem("PS446", f"{machine.name} does not take the images of {archive.name}", why=why))
 
 
+def has_image(site: Site, machine: Host, init: Init, name: str) -> bool:
+    """Whether a node's containerd has an image of this name."""
+    argv = ["ctr", "-a", kubernetes.SOCKET, "-n", "k8s.io", "images", "list", "-q", f"name=={name}"]
+    entered = host.entering(site.state, site.lab, machine, init, argv)
+    done = subprocess.run(entered, capture_output=True, text=True, check=False, env=host.ENVIRONMENT)
+    return name in done.stdout.split()
+
+
 def _wait_containerd(machine: Host, init: Init) -> None:
     socket = root(init) / kubernetes.SOCKET.lstrip("/")
     deadline = time.monotonic() + 60

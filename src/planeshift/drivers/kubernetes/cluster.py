@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from lightkube.core.exceptions import ApiError
@@ -14,6 +14,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod, Secret, Service
+from lightkube.types import CascadeType
 
 from planeshift import catalog
 from planeshift.drivers.kubernetes import api, objects, pods
@@ -170,9 +171,9 @@ class KubernetesCluster:
                 if name not in kept and not name.startswith("sh.helm."):
                     self._delete(kind, name)
 
-    def _delete(self, kind: Any, name: str) -> None:
+    def _delete(self, kind: Any, name: str, **how: Any) -> None:
         try:
-            self._client.delete(kind, name)
+            self._client.delete(kind, name, **how)
         except ApiError as error:
             if not api.missing(error):
                 raise
@@ -225,7 +226,7 @@ class KubernetesCluster:
             there = list(self._client.list(Pod, labels={"job-name": name}))
             stuck = pods.hopeless(there)
             if stuck:
-                self._delete(Job, name)
+                self._delete(Job, name, cascade=CascadeType.BACKGROUND)
                 raise PlaneshiftError(Problem("PS717", f"{what} cannot run in {self.name}", why=pods.reason(stuck)))
             waited = time.monotonic() - began
             if waited - told > 5:
@@ -245,6 +246,7 @@ class KubernetesCluster:
             raise PlaneshiftError(Problem("PS717", f"{what} failed in {self.name} (job {name})", why=why))
         for line in lines[-3:]:
             say(line)
+        self._delete(Job, name, cascade=CascadeType.BACKGROUND)  # one that failed stays, to be looked at
 
     # --- releases
 
@@ -314,16 +316,14 @@ class KubernetesCluster:
             self._forget(set(), {api.CLOUD: self._cloud, api.SERVICE: service, api.BACKEND: backend})
 
 
-class Bringer:
+class Bringer(Protocol):
     """How images reach a cluster's nodes."""
 
     def has(self, image: str) -> bool:
         """Whether its nodes can start the image."""
-        raise NotImplementedError
 
     def bring(self, image: str, archive: str, say: Say) -> None:
         """Bring it."""
-        raise NotImplementedError
 
 
 def _address(node: Any) -> str:
