@@ -23,6 +23,7 @@ _COMMANDS = {  # name → module of planeshift.cli, in the order in which they a
     "keys": "secretkeys",
     "rewrap": "secretkeys",
     "rotate-key": "secretkeys",
+    "key": "secretstore",
     "doctor": "secretkeys",
 }
 
@@ -35,7 +36,8 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"planeshift.cli.{_COMMANDS[cmd_name]}")
-        return getattr(module, cmd_name.replace("-", "_") + "_", None)
+        found = getattr(module, cmd_name.replace("-", "_") + "_")
+        return found if isinstance(found, click.Command) else None
 
 
 @click.group(cls=_Lazy)

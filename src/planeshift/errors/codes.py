@@ -387,6 +387,7 @@ CODES: dict[str, tuple[str, str]] = {
         "The cloud that Barbican is part of may need the file to come up. A second, plain age recipient whose key is kept "
         "elsewhere opens it then.",
     ),
+    "PS1017": ("Barbican does not give or take a key", "What Keystone or Barbican said is in the message."),
     "PS1016": ("git cannot tell", "A command of git's failed; its words say why."),
     # --- PS9xx: bugs
     "PS901": ("a bug of planeshift", "Please report it with what `planeshift doctor` prints."),

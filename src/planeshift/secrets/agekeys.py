@@ -85,6 +85,11 @@ def unwrap(entries: Sequence[Mapping[str, str]], lines: Sequence[str], answer: C
         for entry in entries if name else ():
             if plugin_of(entry["recipient"]) not in ("", name):
                 continue
+            if name == "barbican":
+                key_ = _by_barbican(entry["enc"].encode(), line, said)
+                if key_ is not None:
+                    return key_
+                continue
             try:
                 return _by_plugin(entry["enc"].encode(), line, name, said, answer)
             except (pyrage.DecryptError, pyrage.IdentityError, OSError) as error:
@@ -111,6 +116,33 @@ def _by_plugin(body: bytes, line: str, name: str, said: list[str], answer: Calla
     identity = pyrage.plugin.Identity.from_str(line)
     key: bytes = pyrage.decrypt(body, [pyrage.plugin.IdentityPluginV1(name, [identity], _Callbacks(said, answer))])
     return key
+
+
+_STORE: list[object] = []
+
+
+def _by_barbican(body: bytes, line: str, said: list[str]) -> bytes | None:
+    """What age-plugin-barbican would do, without starting it: one authentication for all files of a run."""
+    from planeshift.secrets import agefile
+    from planeshift.secrets.barbican.key import NAME, Refused, Stanza, purpose_of
+    from planeshift.secrets.barbican.session import Failed, Session
+    from planeshift.secrets.barbican.store import Store
+
+    try:
+        stanzas, header, mac, payload = agefile.stanzas(body)
+        for name, arguments, inner in stanzas:
+            if name != NAME:
+                continue
+            if not _STORE:
+                _STORE.append(Store(Session()))
+            store: Store = _STORE[0]  # type: ignore[assignment]
+            file_key = store.open(Stanza.parse(arguments, inner), purpose_of(line))
+            return agefile.opened(file_key, header, mac, payload)
+    except (Refused, Failed) as error:
+        said.append(f"Barbican: {error}")
+    except agefile.NotAge:
+        said.append("Barbican: the entry is not an age file, or was altered")
+    return None
 
 
 class _Callbacks:

@@ -55,9 +55,8 @@ def doctor(paths: Sequence[str], kind: str = "") -> list[Problem]:
             hint = "Add a plain age recipient to .sops.yaml, keep its key offline, and `planeshift secrets rewrap`."
             why = "A cloud whose own Barbican is down could not be brought up with it."
             problems.append(Problem("PS1015", f"only Barbican can open {path}", why=why, hint=hint))
-    file = os.environ.get(agekeys.FILE) or str(
-        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sops/age/keys.txt"
-    )
-    if Path(file).is_file() and stat.S_IMODE(Path(file).stat().st_mode) & 0o077:
+    default = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sops/age/keys.txt"
+    file = Path(os.environ.get(agekeys.FILE) or default)
+    if file.is_file() and stat.S_IMODE(file.stat().st_mode) & 0o077 and b"AGE-SECRET-KEY-1" in file.read_bytes():
         problems.append(Problem("PS503", f"{file} can be read by others", hint=f"chmod 600 {file}"))
     return problems

@@ -25,8 +25,8 @@ def view(path: str) -> bool:
         parts = sealed.Sealed(kind, text, path, light=True)
         if parts.meta.data.get("key_groups"):
             return False
-        native = [i for i in agekeys.identities(os.environ) if i.startswith("AGE-SECRET-KEY-1")]
-        key = agekeys.unwrap(parts.meta.entries("age"), native, lambda _: "") if native else None
+        lines = [i for i in agekeys.identities(os.environ) if agekeys.plugin_of(i) in ("", "barbican")]
+        key = agekeys.unwrap(parts.meta.entries("age"), lines, lambda _: "") if lines else None
         if key is None or len(key) != 32:
             return False
         opened = sealed.open_(parts, key)

@@ -12,4 +12,5 @@ def refuse(code: str, message: str, *, file: str = "", line: int = 0, why: str =
     from planeshift.errors import PlaneshiftError, Problem, Where, control_free
 
     where = Where(file, line) if file else None
-    raise PlaneshiftError(Problem(code, control_free(message), where, control_free(why), hint))
+    lines = "\n".join(control_free(part) for part in why.splitlines())
+    raise PlaneshiftError(Problem(code, control_free(message), where, lines, hint))
