@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 DEV := $(VENV)/.made-dev
 
-.PHONY: help setup up down verify test test-core test-local check soak refresh golden bench clean
+LAB_PACKAGES := catatonit conntrack containerd containernetworking-plugins e2fsprogs iproute2 iptables nftables runc
+
+.PHONY: help setup up down verify test test-core test-local test-cluster check soak refresh golden bench clean
 
 help:            ## show these targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
@@ -46,10 +48,14 @@ check: $(DEV)  ## types, style and layers
 test: setup check test-core test-local  ## everything: unit, golden, contract, transcripts, then the real services
 
 test-core: $(DEV)  ## what needs no real service
-	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/local tests
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/local --ignore tests/cluster tests
 
 test-local: $(DEV)  ## real services: started, verified, broken, mended, removed
 	@$(BIN)/pytest -n 2 --dist loadgroup tests/local
+
+test-cluster: setup $(DEV)  ## a real Kubernetes of namespaces on this machine: made, used, broken, mended, removed; root
+	@scripts/os-packages $(LAB_PACKAGES) || true
+	@$(BIN)/pytest -n 2 --dist loadgroup -rs tests/cluster
 
 soak: setup $(DEV)      ## the full kill matrix on real services; takes hours
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local

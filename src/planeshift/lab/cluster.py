@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import json
+import math
 import secrets
 import subprocess
 import time
@@ -18,7 +20,7 @@ import yaml
 from planeshift.drivers import files
 from planeshift.drivers.local.command import run as run_long
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.lab import cgroups, disk, host, images, kubernetes
+from planeshift.lab import cgroups, disk, host, images, kubernetes, processes
 from planeshift.lab.processes import Init
 from planeshift.lab.shell import run
 from planeshift.lab.site import ClusterSeen, Site
@@ -28,6 +30,7 @@ from planeshift.tools import find, pins
 
 TOOLS = ("kubeadm", "kubelet", "kubectl", *images.CONTROL_PLANE, *images.NODE)
 PATIENCE = 300.0
+_SILENCE = 25.0  # kubelet says that it lives every ten seconds
 _NEEDED = ("kube-system/coredns", "local-path-storage/local-path-provisioner")
 
 
@@ -170,17 +173,37 @@ def storage(site: Site, cluster: str) -> None:
 
 
 def seen(site: Site, cluster: str) -> ClusterSeen:
-    """Look at a cluster, as far as it answers."""
+    """Look at a cluster, as far as it answers.
+
+    A node is ready if the cluster says so and has heard from its kubelet since the host booted, and lately: the cluster
+    itself takes forty seconds to notice that a node is gone.
+    """
+    kinds = "nodes,leases.coordination.k8s.io,deployments.apps"
     try:
-        nodes = json.loads(kubectl(site, cluster, "get", "nodes", "-o", "json", "--request-timeout=3s"))["items"]
-        found = json.loads(kubectl(site, cluster, "get", "deployments", "-A", "-o", "json", "--request-timeout=3s"))
+        text = kubectl(site, cluster, "get", kinds, "-A", "-o", "json", "--request-timeout=3s")
     except PlaneshiftError:
         return ClusterSeen()
-    states = {n["metadata"]["name"]: _condition(n, "Ready") for n in nodes}
+    found = json.loads(text)["items"]
+    by_kind = {kind: [i for i in found if i["kind"] == kind] for kind in ("Node", "Lease", "Deployment")}
+    leases = by_kind["Lease"]
+    heard = {i["metadata"]["name"]: i for i in leases if i["metadata"]["namespace"] == "kube-node-lease"}
+    running = processes.inits(site.state)
+    nodes = {}
+    for node in by_kind["Node"]:
+        name = node["metadata"]["name"]
+        since = max(processes.since(running[name]), time.time() - _SILENCE) if name in running else math.inf
+        nodes[name] = _condition(node, "Ready") and _renewed(heard.get(name)) >= since
     good = {
-        f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in found["items"] if _condition(d, "Available")
+        f"{d['metadata']['namespace']}/{d['metadata']['name']}"
+        for d in by_kind["Deployment"]
+        if _condition(d, "Available")
     }
-    return ClusterSeen(answers=True, nodes=states, storage=set(_NEEDED) <= good)
+    return ClusterSeen(answers=True, nodes=nodes, storage=set(_NEEDED) <= good)
+
+
+def _renewed(lease: Mapping[str, Any] | None) -> float:
+    text = (lease or {}).get("spec", {}).get("renewTime")
+    return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def _condition(thing: Mapping[str, Any], kind: str) -> bool:

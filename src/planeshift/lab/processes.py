@@ -39,6 +39,13 @@ def inits(state: Path) -> dict[str, Init]:
     return found
 
 
+def since(init: Init) -> float:
+    """When a first process was started, in seconds since the epoch."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    booted = next(int(line.split()[1]) for line in lines if line.startswith("btime"))
+    return booted + init.started / os.sysconf("SC_CLK_TCK")
+
+
 def stray(state: Path) -> list[int]:
     """All processes that carry the lab's marker and live, first ones or not."""
     return [p.pid for p in marked(f"{state}", MARKER) if p.place == str(state)]

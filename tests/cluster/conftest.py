@@ -1,0 +1,88 @@
+"""A real lab on this machine: made once for all tests that share it. `make test-cluster`; root, Linux.
+
+    def test_something(lab: Rig) -> None:      # one node (node1, cluster k1) and one plain host (vm1), both up
+        lab.kubectl("get", "nodes")
+
+Tests that break it take `breakable` in its place; those that need another one make it with `rig`. Workers have
+networks of their own, so that several run at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from labrig import ONE_NODE, Rig, lab_file
+
+from planeshift.errors import PlaneshiftError
+from planeshift.lab.model import load
+from planeshift.lab.network import refuse_overlap
+from planeshift.lab.requirements import refusals
+from planeshift.lab.topology import topology
+
+
+def _reason() -> str:
+    """Why this machine cannot run these tests; empty where it can."""
+    wanted = topology(load(lab_file(ONE_NODE, 0), "lab.yaml"), "/tmp")
+    return "; ".join(f"{p.message}{f' ({p.hint})' if p.hint else ''}" for p in refusals(wanted, Path("/tmp")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ours = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
+    reason = _reason() if ours else ""
+    for item in ours:
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=f"no lab on this machine: {reason}"))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("lab"))
+
+
+def _free(spec: str, number: int) -> bool:
+    """Whether the networks of this number are nobody's; another lab may be at work on this machine."""
+    try:
+        refuse_overlap(topology(load(lab_file(spec, number), "lab.yaml"), "/tmp"))
+    except PlaneshiftError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def rig(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Rig]]:
+    """Makes labs, of a spec, in a directory of their own; all are down at the end."""
+    made: list[Rig] = []
+    worker = 0 if worker_id == "master" else int(worker_id.removeprefix("gw")) + 1
+
+    def make(spec: str = ONE_NODE) -> Rig:
+        directory = tmp_path_factory.mktemp("lab")
+        number = next(n for n in itertools.count(20 * worker + len(made)) if _free(spec, n))
+        (directory / "lab.yaml").write_text(lab_file(spec, number))
+        made.append(Rig(directory))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.down()
+
+
+@pytest.fixture(scope="session")
+def shared_lab(rig: Callable[..., Rig]) -> Rig:
+    """The lab that tests share."""
+    made = rig()
+    made.build_tools()
+    made.up()
+    return made
+
+
+@pytest.fixture
+def lab(shared_lab: Rig) -> Rig:
+    """The shared lab, up, for tests that leave it as it is."""
+    return shared_lab
+
+
+@pytest.fixture
+def breakable(shared_lab: Rig) -> Iterator[Rig]:
+    """The shared lab, up, for tests that break it; it is mended after them."""
+    yield shared_lab
+    shared_lab.up()
