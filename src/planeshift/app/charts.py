@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,9 @@ from planeshift.charts.store import Store, StoreError
 from planeshift.errors import PlaneshiftError, Problem
 
 if TYPE_CHECKING:
+    from pysequoia import Cert
+
+    from planeshift.charts.remote import Offer, Remote
     from planeshift.charts.server.auth import Authenticator
 
 
@@ -82,3 +87,117 @@ def authenticator(kind: str, options: Mapping[str, str | None]) -> Authenticator
 
 def _words(text: str | None) -> frozenset[str]:
     return frozenset(w.strip() for w in (text or "").split(",") if w.strip())
+
+
+# --- repositories of others
+
+
+def repository(given: str | None, file: str | None) -> str:
+    """The repository that a command is about: the given one, else that of the cloud file. Raises PlaneshiftError."""
+    if given:
+        return given.rstrip("/")
+    from planeshift.app.site import find, open_site
+
+    try:
+        find(file)
+    except PlaneshiftError:
+        hint = "--repo URL, or `charts: {repository: URL}` in the cloud file."
+        raise PlaneshiftError(Problem("PS108", "no chart repository is named", hint=hint)) from None
+    declared = open_site(file).cloud.spec.charts.repository
+    if declared is None:
+        hint = "--repo URL, or `charts: {repository: URL}` in it."
+        raise PlaneshiftError(Problem("PS108", "the cloud file names no chart repository", hint=hint))
+    return declared.rstrip("/")
+
+
+def connect(url: str, username: str | None, secret_file: Path | None, *, token: bool, ca: str | None) -> Remote:
+    """A client of a repository. A secret comes from a file or the environment, never from an argument.
+
+    Raises PlaneshiftError (PS105, PS431).
+    """
+    from planeshift.charts.remote import Credentials, RemoteError, connect
+
+    secret = os.environ.get("PLANESHIFT_CHART_PASSWORD", "")
+    if secret_file is not None:
+        try:
+            secret = secret_file.read_text("utf-8").strip("\n")
+        except OSError as error:
+            raise PlaneshiftError(Problem("PS105", f"{secret_file}: {error.strerror}")) from error
+    given = Credentials(token=secret, ca=ca) if token else Credentials(username or "", secret, ca=ca)
+    try:
+        return connect(url, given)
+    except RemoteError as error:
+        raise PlaneshiftError(Problem("PS431", str(error))) from error
+
+
+def anonymous(url: str, ca: str | None) -> Remote:
+    """A client that tells nobody who we are: what is ours is not for other repositories. Raises PlaneshiftError (PS431)."""
+    from planeshift.charts.remote import Credentials, RemoteError, connect
+
+    try:
+        return connect(url, Credentials(ca=ca))
+    except RemoteError as error:
+        raise PlaneshiftError(Problem("PS431", str(error))) from error
+
+
+def save(path: Path, content: bytes | str) -> None:
+    """Write a file as a whole. Raises PlaneshiftError (PS401, PS404)."""
+    from planeshift.drivers import files
+
+    files.write(path, content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def telling(found: str = "PS430") -> Iterator[None]:
+    """Turn what charts raise into problems: `found` is the code of something that is not valid."""
+    from planeshift.charts.metadata import Invalid
+    from planeshift.charts.remote import RemoteError
+
+    try:
+        yield
+    except Invalid as error:
+        raise PlaneshiftError(Problem(found, str(error))) from error
+    except RemoteError as error:
+        code = "PS436" if error.conflict else "PS434" if error.missing else "PS431"
+        raise PlaneshiftError(Problem(code, str(error))) from error
+    except StoreError as error:
+        raise PlaneshiftError(Problem("PS433", str(error))) from error
+
+
+def pick(remote: Remote, name: str, wanted: str) -> Offer:
+    """The newest version of a chart that `wanted` names. Raises PlaneshiftError (PS434)."""
+    from planeshift.charts import versions
+
+    with telling():
+        offers = remote.versions(name)
+    exact = next((o for o in offers if o.version == wanted), None)
+    if exact is not None:
+        return exact
+    span = versions.parse_range(wanted)
+    for offer in offers if span else ():
+        version = versions.parse(offer.version)
+        if version is not None and span is not None and span.holds(version):
+            return offer
+    there = ", ".join(o.version for o in offers[:5])
+    hint = f"There is {there}{' …' if len(offers) > 5 else ''}." if offers else ""
+    raise PlaneshiftError(Problem("PS434", f"{remote.url} has no {name} {wanted}".rstrip(), hint=hint))
+
+
+def keyring(path: Path | None) -> list[Cert]:
+    """The keys that are trusted: of the given file, else gpg's old public keyring, which Helm uses. Raises (PS432)."""
+    from planeshift.charts import provenance
+
+    with telling("PS432"):
+        return provenance.read_keyring(path or Path("~/.gnupg/pubring.gpg").expanduser())
+
+
+def helm() -> Path:
+    """Helm's program. Raises PlaneshiftError."""
+    from planeshift import tools
+
+    return tools.find("helm")
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)

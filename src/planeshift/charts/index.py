@@ -55,9 +55,10 @@ class Form:
 class Index:
     """The charts of one repository."""
 
-    def __init__(self, entries: Iterable[Entry] = (), *, as_json: bool = False) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), *, as_json: bool = False, context: str = "") -> None:
         self._lock = threading.RLock()
         self._as_json = as_json
+        self._info = emit.as_json({"contextPath": context} if context else {}).decode()
         self._charts: dict[str, dict[str, Entry]] = {}
         found = list(entries)
         for e in found:
@@ -191,10 +192,10 @@ class Index:
         generated = self._sorted.newest() or "1970-01-01T00:00:00Z"
         if self._as_json:
             end = "]" if some else ""
-            tail = f'{end}}},"generated":"{generated}","serverInfo":{{}}}}\n'
+            tail = f'{end}}},"generated":"{generated}","serverInfo":{self._info}}}\n'
             return b'{"apiVersion":"v1","entries":{', tail.encode()
         head = "apiVersion: v1\nentries:" + ("\n" if some else " {}\n")
-        return head.encode(), f'generated: "{generated}"\nserverInfo: {{}}\n'.encode()
+        return head.encode(), f'generated: "{generated}"\nserverInfo: {self._info}\n'.encode()
 
 
 def _hash(e: Entry) -> int:

@@ -37,6 +37,7 @@ class Rules:
     """What a repository takes, and how it names what it has."""
 
     base: str = ""  # of the URLs in the index; empty: relative ones
+    context: str = ""  # the path that the server's routes are below
     as_json: bool = False
     max_objects: int = 0
     max_bytes: int = 0
@@ -52,7 +53,7 @@ class Repository:
         self.store = store
         self.tenant = tenant
         self.rules = rules
-        self.index = Index(as_json=rules.as_json)
+        self.index = self._indexed([])
         self._ledger = ledger
         self._unusable: dict[str, str] = {}  # files that are no charts, with the stamp that they had
         self._promised = 0  # bytes of uploads under way
@@ -64,7 +65,7 @@ class Repository:
         """Learn what is in the store: from the ledger what is still as it was, the rest by reading it."""
         if self._ledger is not None:
             known, self._unusable = self._ledger.load()
-            self.index = Index(known.values(), as_json=self.rules.as_json)
+            self.index = self._indexed(known.values())
         self.look(read_many)
         if self._ledger is not None:
             self._ledger.compact(self.index.all(), self._unusable)
@@ -302,6 +303,9 @@ class Repository:
                 pass
             self.store.delete(self.tenant, [stat.file])
         return None
+
+    def _indexed(self, entries: Iterable[Entry]) -> Index:
+        return Index(entries, as_json=self.rules.as_json, context=self.rules.context)
 
     def _is_own(self, e: Entry) -> bool:
         return self.index.get(e.name, e.version) is e

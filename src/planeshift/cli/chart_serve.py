@@ -144,6 +144,7 @@ def _settings(options: Mapping[str, Any]) -> Any:
     base = f"{options['chart_url'].rstrip('/')}{context}/" if options["chart_url"] else ""
     rules = Rules(
         base=base,
+        context=context,
         as_json=options["json_index"],
         max_objects=options["max_storage_objects"],
         max_bytes=options["max_storage_bytes"],

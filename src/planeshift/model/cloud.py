@@ -26,6 +26,7 @@ def _inside(path: str) -> str:
 
 TreePath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\\]{1,200}$"), AfterValidator(_inside)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$")]
+RepositoryUrl = Annotated[str, StringConstraints(pattern=r"^(https?|oci)://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$")]
 Later = Annotated[Any, Field(default=None, json_schema_extra={"later": True})]
 
 
@@ -206,6 +207,14 @@ class Service(Noun):
     backends: dict[Name, Backend] = Field(default_factory=dict)
 
 
+class Charts(Noun):
+    """The chart repository that this cloud's charts come from and go to."""
+
+    repository: RepositoryUrl | None = Field(
+        None, description="https://…, http://… or oci://…, as `planeshift chart` takes it"
+    )
+
+
 class Control(Noun):
     """Where lease, journal, holds and audit live."""
 
@@ -225,12 +234,12 @@ class Spec(Noun):
     edges: list[Edge] = Field(default_factory=list)
     databases: dict[Name, Database] = Field(default_factory=dict)
     caches: dict[Name, Cache] = Field(default_factory=dict)
+    charts: Charts = Field(default_factory=Charts)
     hosts: list[Host] = Field(default_factory=list)
     services: dict[str, Service] = Field(default_factory=dict)
     messaging: Later
     registries: Later
     storage: Later
-    charts: Later
     clusters: list[Cluster] = Field(default_factory=list)
     cells: Later
     include: Later
