@@ -96,14 +96,19 @@ def repository(given: str | None, file: str | None) -> str:
     """The repository that a command is about: the given one, else that of the cloud file. Raises PlaneshiftError."""
     if given:
         return given.rstrip("/")
-    from planeshift.app.site import find, open_site
+    from planeshift.app.site import find, shown
+    from planeshift.model.load import load
 
     try:
-        find(file)
-    except PlaneshiftError:
+        path = find(file)
+        declared = load(path.read_bytes(), shown(path)).cloud.spec.charts.repository  # its rules are not our business
+    except OSError as error:
+        raise PlaneshiftError(Problem("PS105", f"{file}: {error.strerror}")) from error
+    except PlaneshiftError as error:
+        if error.problems[0].code != "PS105":
+            raise
         hint = "--repo URL, or `charts: {repository: URL}` in the cloud file."
         raise PlaneshiftError(Problem("PS108", "no chart repository is named", hint=hint)) from None
-    declared = open_site(file).cloud.spec.charts.repository
     if declared is None:
         hint = "--repo URL, or `charts: {repository: URL}` in it."
         raise PlaneshiftError(Problem("PS108", "the cloud file names no chart repository", hint=hint))
