@@ -388,6 +388,14 @@ CODES: dict[str, tuple[str, str]] = {
         "elsewhere opens it then.",
     ),
     "PS1017": ("Barbican does not give or take a key", "What Keystone or Barbican said is in the message."),
+    "PS1018": (
+        "helm or kubectl cannot be given the file",
+        "They are the ones on PATH; sealed files reach them by memory.",
+    ),
+    "PS1019": (
+        "another Helm plugin has the name",
+        "jkroepke's helm-secrets is named `secrets`, too. Helm runs one plugin of a name.",
+    ),
     "PS1016": ("git cannot tell", "A command of git's failed; its words say why."),
     # --- PS9xx: bugs
     "PS901": ("a bug of planeshift", "Please report it with what `planeshift doctor` prints."),
