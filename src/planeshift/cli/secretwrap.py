@@ -55,9 +55,10 @@ def helm_plugin_(name: str) -> None:
 
     It is written where Helm keeps plugins, since `helm plugin install` of Helm 4 takes signed archives alone.
     """
+    from planeshift import __version__
     from planeshift.secrets import plugin
 
-    view.tell(f"{plugin.install(name)} is made; try: helm {name} --help")
+    view.tell(f"{plugin.install(name, __version__)} is made; try: helm {name} --help")
 
 
 def kubectl_plugin() -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from planeshift import __version__
 from planeshift.errors import PlaneshiftError, Problem
 
 _DESCRIPTION = """\
@@ -40,8 +39,8 @@ def directory() -> Path:
     return Path(given.split(os.pathsep)[0])
 
 
-def install(name: str) -> Path:
-    """Write the plugin; one of ours is replaced. Raises PlaneshiftError (PS1019) where another has the name."""
+def install(name: str, version: str) -> Path:
+    """Write the plugin of this version of ours; one of ours is replaced. Raises PlaneshiftError (PS1019) where another has the name."""
     top = directory()
     taken = _named(top, name)
     if taken is not None and not _ours(taken):
@@ -51,9 +50,9 @@ def install(name: str) -> Path:
     target = taken or top / f"planeshift-{name}"
     target.mkdir(parents=True, exist_ok=True)
     run = target / "run"
-    run.write_text(f'#!/bin/sh\n# Of planeshift {__version__}.\nexec {shlex.join(program())} secrets "$@"\n')
+    run.write_text(f'#!/bin/sh\n# Of planeshift {version}.\nexec {shlex.join(program())} secrets "$@"\n')
     run.chmod(0o755)
-    (target / "plugin.yaml").write_text(_DESCRIPTION.format(name=name, version=__version__))
+    (target / "plugin.yaml").write_text(_DESCRIPTION.format(name=name, version=version))
     return target
 
 
