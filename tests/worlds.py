@@ -21,7 +21,7 @@ from planeshift.plan.operations import Kind, Plan
 from planeshift.render import rules, topology
 from planeshift.render.build import build, edge_unit, secret_path
 from planeshift.render.desired import HostPaths, Tree
-from planeshift.render.pods import release_digest
+from planeshift.render.pods import release_values
 
 FOUR = """
 hosts: [{name: here, via: local}]
@@ -218,7 +218,7 @@ def assert_serves(operator: Operator) -> None:
     for name, pods in desired.pods.items():
         cluster = data.clusters[pods.pods.cluster]
         newest = cluster.releases[name][-1]
-        assert newest.status == "deployed" and newest.digest == release_digest(pods, b"a digest key"), name
+        assert newest.status == "deployed" and newest.values == release_values(pods, b"a digest key"), name
         for process in processes.of(data, name):
             assert process.read == dict(pods.files), f"{name}: a pod has read other files"
         assert sum(newest.pods.values()) == pods.values["replicas"], name

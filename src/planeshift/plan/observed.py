@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class PodsState:
 
     files: Mapping[str, str] = field(default_factory=dict)
     status: str = ""  # Helm's word: deployed, failed, pending-upgrade …; empty where there is no release
-    digest: str = ""  # of its values and chart, see `render.pods.release_digest`
+    values: Mapping[str, Any] = field(default_factory=dict)  # what it was made with; no secret is among them
+    chart: str = ""  # digest of its chart
     wanted: int = 0
     ready: int = 0  # pods of the newest generation that are ready
     drift: tuple[str, ...] = ()  # what in the cluster is not as the release has it, for people to read

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from planeshift.errors import Problem
 from planeshift.plan.draft import EDGE_CHANGES, Draft, programs_id
 from planeshift.plan.observed import PodsState
 from planeshift.plan.operations import Kind, Mark, Operation
+from planeshift.render.chart import chart_digest
 from planeshift.render.desired import Desired, DesiredPods
-from planeshift.render.pods import release_digest
+from planeshift.render.pods import release_values
 
 DEPLOYED = "deployed"
+_APART = {
+    "replicas",
+    "autoscaling",
+    "service",
+    "ingress",
+    "networkPolicy",
+    "migrate",
+    "cloud",
+}  # not in a pod's template
 
 
 def unseen(desired: Desired) -> list[Problem]:
@@ -27,29 +38,38 @@ def releases(draft: Draft) -> Iterator[Operation]:
     """Bring every Helm release to its values, and its pods up."""
     for pods_id, pods in draft.desired.pods.items():
         state = draft.observed.pods.get(pods_id, PodsState())
-        summary = _summary(draft, pods_id, pods, state)
+        changed = _changed(draft, pods, state) if state.status else []
+        summary = _summary(draft, pods_id, pods, state, changed)
         if not summary:
             continue
         service = pods.pods.service
         needs = {f"{Kind.LAY_OUT}:{pods_id}", programs_id(pods), f"{Kind.MAKE_SECRETS}:{service}"}
         needs |= draft.planned(f"{Kind.MIGRATE}:{service}:", f"{Kind.BOOTSTRAP}:{service}")
         mark = Mark.CHANGE if state.status else Mark.ADD
-        yield draft.operation(
+        operation = draft.operation(
             Kind.RELEASE, pods_id, mark, f"release    {pods_id}: {summary}", frozenset(needs), service
         )
+        yield replace(operation, detail=tuple(f"~ {name}" for name in changed))
 
 
-def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState) -> str:
+def _changed(draft: Draft, pods: DesiredPods, state: PodsState) -> list[str]:
+    """The values, and the chart, that a release is to have anew."""
+    wanted = release_values(pods, draft.key)
+    found = sorted(name for name in wanted.keys() | state.values.keys() if wanted.get(name) != state.values.get(name))
+    return found + (["chart"] if state.chart != chart_digest(pods.pods.service) else [])
+
+
+def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, changed: list[str]) -> str:
     """What is to be done to a release; empty where it is as it should be."""
     wanted = pods.values.get("replicas") or state.wanted
     if not state.status:
         return f"install {pods.pods.name}, {wanted or 'some'} pod{'s' * (wanted != 1)}"
     if draft.changes_files(pods_id):
-        return "upgrade, its pods one after the other"
+        return "upgrade, its pods in turn"
     if state.status != DEPLOYED:
         return f"mend: the last client left it {state.status}"
-    if state.digest != release_digest(pods, draft.key):
-        return "upgrade, its pods one after the other"
+    if changed:
+        return "upgrade, no pod restarts" if set(changed) <= _APART else "upgrade, its pods in turn"
     if state.drift:
         return f"back to its release: {'; '.join(state.drift)}"
     if state.ready < state.wanted:

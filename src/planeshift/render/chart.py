@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
+from planeshift import catalog
 from planeshift.catalog.spec import Component, ServiceSpec
 from planeshift.render import server
 from planeshift.render.sites import fill
@@ -55,6 +56,12 @@ def digest(files: Mapping[str, bytes]) -> str:
     """What tells a chart from another one: a digest of its files but Chart.yaml, which holds it."""
     lines = "\n".join(f"{p} {hashlib.sha256(c).hexdigest()}" for p, c in sorted(files.items()) if p != "Chart.yaml")
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def chart_digest(service: str) -> str:
+    """The digest of a service's chart."""
+    return digest(chart(catalog.service(service)))
 
 
 @functools.cache

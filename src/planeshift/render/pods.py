@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 from planeshift import catalog
 from planeshift.model import cloud as model
 from planeshift.render import topology
-from planeshift.render.chart import DATA, PROGRAMS, ROOT, chart, config_directory, digest
+from planeshift.render.chart import DATA, PROGRAMS, ROOT, config_directory
 from planeshift.render.desired import DesiredPods, File, Pods
 from planeshift.render.sites import Sites, config_path
 
@@ -106,17 +104,6 @@ def items(files: Mapping[str, File], *, secret: bool) -> list[dict[str, str]]:
     if len({key(path) for path in paths}) < len(paths):
         raise ValueError("two files whose names differ by special characters alone")
     return [{"key": key(path), "path": path} for path in paths]
-
-
-def release_digest(desired: DesiredPods, digest_key: bytes) -> str:
-    """What tells a release from what it should be: its values and its chart."""
-    return values_digest(release_values(desired, digest_key), digest(chart(catalog.service(desired.pods.service))))
-
-
-def values_digest(values: Mapping[str, Any], chart_digest: str) -> str:
-    """The digest of a release's values under a chart."""
-    text = json.dumps(values, sort_keys=True) + chart_digest
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def release_values(desired: DesiredPods, digest_key: bytes) -> dict[str, Any]:

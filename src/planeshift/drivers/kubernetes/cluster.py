@@ -23,9 +23,9 @@ from planeshift.drivers.kubernetes.releases import Release, decode, newest
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
 from planeshift.ports import Say
-from planeshift.render.chart import PROGRAMS, chart
+from planeshift.render.chart import PROGRAMS, chart, chart_digest
 from planeshift.render.desired import ClusterView, DesiredPods
-from planeshift.render.pods import release_digest, release_values, values_digest
+from planeshift.render.pods import release_values
 
 READY_SECONDS = 600
 COMMAND_SECONDS = 3600
@@ -101,7 +101,8 @@ class KubernetesCluster:
         return PodsState(
             files=objects.digests(held, config, secret, key),
             status=release.status,
-            digest=values_digest(held, release.chart_digest),
+            values=held,
+            chart=release.chart_digest,
             wanted=int(deployment.spec.replicas or 0) if deployment else int(held.get("replicas") or 1),
             ready=_ready(deployment),
             drift=tuple(_drift(deployment, held)),
@@ -255,11 +256,12 @@ class KubernetesCluster:
         with api.answering(self.name):
             self._mend(name, say)
             now = newest(self._releases(name)).get(name)
-            right = now and values_digest(now.values, now.chart_digest) == release_digest(desired, key)
+            wanted = (release_values(desired, key), chart_digest(desired.pods.service))
+            right = now and (now.values, now.chart_digest) == wanted
             drift = tuple(_drift(self._get(Deployment, name), now.values)) if now else ()
             if not right or drift or (now and now.status != "deployed"):
                 marks = objects.labels(self._cloud, desired)
-                self._helm.upgrade(name, chart(spec), release_values(desired, key), marks)
+                self._helm.upgrade(name, chart(spec), wanted[0], marks)
             self._wait(name, say)
             kept = {n for revision in self._releases(name) for n in revision.objects}
             self._forget(kept, objects.labels(self._cloud, desired))

@@ -15,9 +15,9 @@ from planeshift.drivers.memory.faults import Faults, Port, port
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
 from planeshift.ports import Say
-from planeshift.render.chart import PROGRAMS
+from planeshift.render.chart import PROGRAMS, chart_digest
 from planeshift.render.desired import ClusterView, DesiredPods, Environment, File, digest
-from planeshift.render.pods import release_digest, release_values
+from planeshift.render.pods import release_values
 
 
 class MemoryCluster(Port):
@@ -60,7 +60,8 @@ class MemoryCluster(Port):
         return PodsState(
             files={p: digest(f.content, f.mode, key if f.secret else b"") for p, f in files.items()},
             status=release.status,
-            digest=release.digest,
+            values=release.values,
+            chart=release.chart,
             wanted=wanted,
             ready=ready,
             drift=("its Deployment is gone",) if release.gone else (),
@@ -141,9 +142,14 @@ class MemoryCluster(Port):
         there, unit = self._there, desired.pods.id
         history = there.releases.setdefault(unit, [])
         history[:] = [r for r in history if not r.status.startswith("pending-")]
-        wanted = release_digest(desired, key)
-        if not history or history[-1].digest != wanted or history[-1].status != "deployed" or history[-1].gone:
-            history.append(self._revision(desired, key, wanted))
+        wanted = (release_values(desired, key), chart_digest(desired.pods.service))
+        if (
+            not history
+            or (history[-1].values, history[-1].chart) != wanted
+            or history[-1].status != "deployed"
+            or history[-1].gone
+        ):
+            history.append(self._revision(desired, key))
             self.faults.tear()
             history[-1].status = "deployed"
             del history[:-10]
@@ -153,12 +159,14 @@ class MemoryCluster(Port):
         for name in [n for n in there.objects if n.startswith(mine) and n not in used]:
             del there.objects[name]
 
-    def _revision(self, desired: DesiredPods, key: bytes, wanted: str) -> ReleaseData:
+    def _revision(self, desired: DesiredPods, key: bytes) -> ReleaseData:
         values = release_values(desired, key)
         nodes, replicas = sorted(self._there.nodes), int(values.get("replicas", 2))
         pods = {node: len(range(index, replicas, len(nodes))) for index, node in enumerate(nodes)}
         objects = tuple(desired.object_name(key, secret=secret) for secret in (False, True))
-        return ReleaseData("pending-upgrade", wanted, objects, {n: count for n, count in pods.items() if count})
+        return ReleaseData(
+            "pending-upgrade", values, chart_digest(desired.pods.service), objects, {n: c for n, c in pods.items() if c}
+        )
 
     def _replace(self, desired: DesiredPods, key: bytes, release: ReleaseData) -> None:
         """Pods of the newest revision, one node after the other."""

@@ -110,7 +110,8 @@ class ReleaseData:
     """A revision of a Helm release: the objects that it names, and its pods by node."""
 
     status: str
-    digest: str
+    values: dict[str, Any]
+    chart: str
     objects: tuple[str, ...]
     pods: dict[str, int]
     gone: bool = False  # somebody removed its Deployment
