@@ -122,8 +122,19 @@ def down(world: World, listen: Callable[[str], None]) -> None:
 
 
 def purge(site: Site) -> None:
-    """Remove what we keep for a cloud: programs, data, logs, journal. Raises PlaneshiftError where that fails."""
+    """Remove what we keep for a cloud: programs, data, logs, journal. Raises PlaneshiftError where that fails.
+
+    A lab beside it is not the cloud's: it goes by `planeshift lab down`.
+    """
     with failing(f"{site.state} cannot be removed"):
-        for directory in (site.state, runtime(site.path)):
-            if directory.exists():
-                shutil.rmtree(directory)
+        labs = list(site.state.glob("lab-*"))
+        for path in sorted(site.state.iterdir()) if site.state.exists() else ():
+            if path.is_dir() and not path.is_symlink():
+                if path not in labs:
+                    shutil.rmtree(path)
+            elif not (labs and path.name == ".gitignore"):
+                path.unlink()
+        if site.state.exists() and not labs:
+            site.state.rmdir()
+        if runtime(site.path).exists():
+            shutil.rmtree(runtime(site.path))

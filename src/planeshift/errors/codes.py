@@ -218,6 +218,10 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS448": ("a cluster of the lab does not answer or become ready", "kubectl's own words are in the message."),
     "PS449": ("somebody else is changing this lab", "One run at a time may; the lease of a dead run is free."),
+    "PS452": (
+        "a server of the lab does not serve",
+        "`runs` of a host is what somebody else runs in earnest: a database, a store, a cache. Its log is on the host.",
+    ),
     # --- PS43x: charts
     "PS430": (
         "not a chart",

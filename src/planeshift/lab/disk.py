@@ -68,6 +68,8 @@ def _contents(lab: Topology, host: Host) -> dict[str, str]:
         "etc/hosts": f"127.0.0.1 localhost\n{lab.gateway} machine\n{names}",
         "etc/resolv.conf": _resolvers(lab),
     }
+    if host.runs.names:
+        found["usr/local/sbin/planeshift-servers"] = (Path(__file__).parent / "servers.sh").read_text()
     if host.cluster:
         found["etc/containerd/config.toml"] = kubernetes.containerd()
         found["etc/cni/net.d/10-lab.conflist"] = kubernetes.cni(host)

@@ -37,9 +37,11 @@ def boot(state: Path, lab: Topology, host: Host, first: processes.Init, programs
     home = disk.prepare(state, lab, host, programs)
     cgroups.remove(lab.id, host.name)  # of a host that died
     cgroups.make(lab.id, host.name)
-    command = (
-        ["catatonit", "-P"] if not host.cluster else ["catatonit", "--", "/bin/sh", "/usr/local/sbin/planeshift-node"]
-    )
+    command = ["catatonit", "-P"]
+    if host.cluster:
+        command = ["catatonit", "--", "/bin/sh", "/usr/local/sbin/planeshift-node"]
+    elif host.runs.names:
+        command = ["catatonit", "--", "/bin/sh", "/usr/local/sbin/planeshift-servers", *host.runs.names]
     boot = ["/bin/sh", f"{HERE}/boot.sh", host.name, *command]
     unshare = ["setsid", "unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child=KILL", *boot]
     # The shell in the middle ends at once, so that the host becomes a child of the lab's first process, which reaps it.

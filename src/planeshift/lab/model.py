@@ -37,6 +37,36 @@ WideNetwork = Annotated[str, AfterValidator(_wide)]
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}(MiB|GiB)$")]
 
 
+class MariaDB(Noun):
+    """A database server, with a schema and a user for each service."""
+
+    databases: list[Name] = Field(min_length=1, description="services: each name is that of its schema and its user")
+
+
+class S3(Noun):
+    """A store with S3's interface, on port 7070."""
+
+    service: Name = Field("glance", description="the service whose secret file gets the keys")
+    store: Name = Field("shared", description="the section of its configuration that they belong to")
+
+
+class Memcached(Noun):
+    """A cache, on port 11211."""
+
+
+class Runs(Noun):
+    """What a plain host runs besides: what somebody else runs in earnest, for a rehearsal."""
+
+    mariadb: MariaDB | None = None
+    s3: S3 | None = None
+    memcached: Memcached | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The servers."""
+        return tuple(name for name in ("mariadb", "s3", "memcached") if getattr(self, name) is not None)
+
+
 class LabHost(Noun):
     """A machine made of Linux namespaces: a plain host, or, with `cluster`, a Kubernetes node."""
 
@@ -45,6 +75,7 @@ class LabHost(Noun):
     cluster: Name | None = Field(
         None, description="the cluster that it is a node of; the first one named runs its control plane"
     )
+    runs: Runs = Field(default_factory=Runs, description="a database, a store, a cache for a rehearsal")
     disk: Size | None = Field(
         None, description="size of its disk; default: as much as the machine has. Needed to fill it"
     )
@@ -111,6 +142,9 @@ def _rules(lab: Lab, document: Document) -> list[Problem]:
         if host.zone and host.zone not in spec.zones:
             hint = loading.nearest(host.zone, list(spec.zones))
             refuse("PS207", f"there is no zone {host.zone}", (*here, "zone"), hint)
+        if host.cluster and host.runs.names:
+            hint = "Give it to a host without `cluster`."
+            refuse("PS107", f"{host.name} is a Kubernetes node, and has no `runs`", (*here, "runs"), hint)
     if len(set(spec.zones)) < len(spec.zones):
         refuse("PS208", "two zones have one name", ("spec", "zones"))
     network = ipaddress.IPv4Network(spec.network)

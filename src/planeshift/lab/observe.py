@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planeshift.lab import cgroups, cluster, disk, faults, images, network, processes
 from planeshift.lab.site import ClusterSeen, HostSeen, Seen, Site
-from planeshift.lab.topology import Host
+from planeshift.lab.topology import Host, Topology
 from planeshift.tools import pins
 from planeshift.tools.places import built, locate
 
@@ -27,7 +27,7 @@ def observe(site: Site) -> Seen:
         return Seen(
             pid=first.pid if first else 0,
             network=network.complete(lab, first.pid) if first else False,
-            tools=missing_tools() if lab.clusters else (),
+            tools=missing_tools(lab),
             images=images.key() if lab.clusters and images.made() else "",
             hosts=dict(zip((h.name for h in lab.hosts), hosts, strict=True)),
             zones={z.name: network.is_cut(z, first.pid) for z in lab.zones} if first else {},
@@ -36,11 +36,13 @@ def observe(site: Site) -> Seen:
         )
 
 
-def missing_tools() -> tuple[str, ...]:
-    """The cluster's tools that have to be built."""
+def missing_tools(lab: Topology) -> tuple[str, ...]:
+    """The lab's tools that have to be built."""
+    wanted = list(cluster.TOOLS) if lab.clusters else []
+    wanted += ["versitygw"] if any(h.runs.s3 for h in lab.hosts) else []
     return tuple(
         name
-        for name in cluster.TOOLS
+        for name in wanted
         if (locate(pins()[name]) is None if name == "kubectl" else not built(pins()[name]).exists())
     )
 
@@ -58,6 +60,7 @@ def _host(site: Site, host: Host, found: dict[str, processes.Init]) -> HostSeen:
         disk=home.exists(),
         images=_text(home / "images"),
         ready=_text(home / "ready"),
+        served=_text(home / "served"),
     )
 
 

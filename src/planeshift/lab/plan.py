@@ -10,7 +10,7 @@ from planeshift.lab.topology import Host, Topology
 
 Kind = Literal[
     "tools", "images", "lab", "network", "remove", "erase", "boot", "connect", "resume", "hasten", "empty", "mend",
-    "import", "init", "join", "storage", "wait",
+    "import", "init", "join", "storage", "serve", "wait",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class _Draft:
 
     def machine(self) -> None:
         seen, lab = self.seen, self.lab
-        if lab.clusters and seen.tools:
+        if seen.tools:
             self.add("tools", "", f"build {', '.join(seen.tools)}; once on this machine")
         if lab.clusters and seen.images != self.images:
             self.add("images", "", "make the cluster's images, once on this machine", "tools")
@@ -89,6 +89,9 @@ class _Draft:
             self.add("hasten", host.name, f"{host.name}: its link as fast as it was")
         if alive and seen.filled:
             self.add("empty", host.name, f"{host.name}: its disk emptied of what filled it")
+        if host.runs.names and (not alive or seen.served != " ".join(host.runs.names)):
+            what = f"{host.name}: {', '.join(host.runs.names)}"
+            self.add("serve", host.name, what, f"boot {host.name}", f"connect {host.name}")
         if host.cluster and seen.images != self.images:
             self.add("import", host.name, f"{host.name}: import the cluster's images", f"boot {host.name}", "images")
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from planeshift.drivers import files
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.lab import cgroups, cluster, disk, faults, host, images, network, processes, requirements
+from planeshift.lab import cgroups, cluster, disk, faults, host, images, network, processes, requirements, servers
 from planeshift.lab.observe import missing_tools, observe
 from planeshift.lab.plan import Step, plan
 from planeshift.lab.processes import Init
@@ -137,7 +137,7 @@ class _Run:
         def tell(progress: Progress) -> None:
             self.say(step, "line", f"{progress.tool.name}: {progress.text or progress.what}")
 
-        build([pins()[name] for name in missing_tools()], tell)
+        build([pins()[name] for name in missing_tools(self.site.lab)], tell)
 
     def do_images(self, step: Step) -> None:
         images.make()
@@ -182,6 +182,8 @@ class _Run:
             kubectl = locate(pins()["kubectl"])
             if kubectl and kubectl.source == "cache":
                 programs["kubectl"] = str(kubectl.path.relative_to(cache()))
+        if booting.runs.s3:
+            programs["versitygw"] = str(built(pins()["versitygw"]).relative_to(cache()))
         self.inits[booting.name] = host.boot(self.site.state, self.site.lab, booting, self.first(), programs)
 
     def do_connect(self, step: Step) -> None:
@@ -205,6 +207,11 @@ class _Run:
             if node.leads:
                 cluster.import_images(self.site, node, self.inits[node.name], found.control_plane)
         files.write(disk.directory(self.site.state, node) / "images", images.key().encode())
+
+    def do_serve(self, step: Step) -> None:
+        machine = self.host(step)
+        servers.prepare(self.site, machine, self.inits[machine.name], self.lines(step))
+        files.write(disk.directory(self.site.state, machine) / "served", " ".join(machine.runs.names).encode())
 
     # --- clusters
 

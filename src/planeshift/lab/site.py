@@ -73,6 +73,7 @@ class HostSeen:
     disk: bool = False
     images: str = ""
     ready: str = ""
+    served: str = ""  # servers whose databases, users and keys are made
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from planeshift.lab.model import Lab, size
+from planeshift.lab.model import Lab, Runs, size
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Host:
     leads: bool = False  # runs its cluster's control plane
     pods: str = ""  # the network of its pods
     disk: int = 0
+    runs: Runs = field(default_factory=Runs)
 
     @property
     def port(self) -> str:
@@ -95,6 +96,7 @@ def topology(lab: Lab, state: str) -> Topology:
                 leads=bool(cluster) and cluster not in led,
                 pods=str(next(pods)) if cluster else "",
                 disk=size(declared.disk) if declared.disk else 0,
+                runs=declared.runs,
             )
         )
         led |= {cluster}
