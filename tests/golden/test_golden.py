@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from planeshift.app.rendering import values
 from planeshift.app.site import open_site
 from planeshift.cli import view
 from planeshift.plan.build import build as plan_build
@@ -25,11 +26,13 @@ def test_every_rendered_file_is_as_reviewed(example: str) -> None:
     desired = _desired(example)
     units = {name: unit.files for name, unit in desired.units.items()}
     units |= {edge_unit(e.name, e.host): e.files for e in desired.edges.values()}
+    units |= {name: pods.files for name, pods in desired.pods.items()}
     found = {
         f"{unit}/{path}": _stable(file.content.decode())
         for unit, files in units.items()
         for path, file in files.items()
     }
+    found |= {f"{name}/values.yaml": _stable(values(pods)) for name, pods in desired.pods.items()}
     _compare(EXPECTED / example / "files", found)
 
 
@@ -51,6 +54,7 @@ def _desired(example: str) -> Desired:
 def _stable(text: str) -> str:
     """Digests of locks and versions change with every refresh of the locks; that is reviewed there."""
     text = re.sub(r"(20\d\d\.\d)-[0-9a-f]{10}", r"\1-LOCK", text)
+    text = re.sub(r"(build \S+) \d+\.\d+\.\d+ ", r"\1 VERSION ", text)
     return re.sub(r": (\S+) \d+\.\d+\.\d+ \((20\d\d\.\d)\), \d+ packages", r": \1 VERSION (\2), N packages", text)
 
 

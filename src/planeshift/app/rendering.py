@@ -7,7 +7,7 @@ from typing import Any
 from planeshift.app.site import Site, host_paths
 from planeshift.render import topology
 from planeshift.render.build import build, config_path, edge_unit, secret_path
-from planeshift.render.desired import File
+from planeshift.render.desired import DesiredPods, File
 
 
 def with_defaults(site: Site) -> dict[str, Any]:
@@ -38,7 +38,16 @@ def rendered(site: Site) -> dict[str, str]:
     desired = build(site.cloud, site.tree, {}, host_paths(site))
     units = {name: unit.files for name, unit in desired.units.items()}
     units |= {edge_unit(e.name, e.host): e.files for e in desired.edges.values()}
-    return {f"{unit}/{path}": _text(file) for unit, files in units.items() for path, file in files.items()}
+    units |= {name: pods.files for name, pods in desired.pods.items()}
+    found = {f"{unit}/{path}": _text(file) for unit, files in units.items() for path, file in files.items()}
+    return found | {f"{name}/values.yaml": values(pods) for name, pods in desired.pods.items()}
+
+
+def values(pods: DesiredPods) -> str:
+    """The values of a backend's Helm release, without the names of objects, which follow from secrets too."""
+    import yaml
+
+    return str(yaml.safe_dump(dict(pods.values), sort_keys=False))
 
 
 def _text(file: File) -> str:
