@@ -40,7 +40,10 @@ def directory() -> Path:
 
 
 def install(name: str, version: str) -> Path:
-    """Write the plugin of this version of ours; one of ours is replaced. Raises PlaneshiftError (PS1019) where another has the name."""
+    """Write the plugin of this version of ours; one of ours is replaced.
+
+    Raises PlaneshiftError (PS1019) where another has the name.
+    """
     top = directory()
     taken = _named(top, name)
     if taken is not None and not _ours(taken):
