@@ -80,7 +80,7 @@ class LocalImages:
     """
 
     def built(self) -> frozenset[str]:
-        return frozenset(name.rpartition("/")[2].replace(":", "-") for name in images.store().named())
+        return frozenset(name.rpartition("/")[2].replace(":", "-") for name in images.kept().store.named())
 
     def build(self, environment: Environment, image: str, say: Say) -> None:
         what = images.Request(
@@ -90,7 +90,7 @@ class LocalImages:
 
     @contextlib.contextmanager
     def archive(self, environment: str, image: str) -> Iterator[str]:
-        store = images.store()
+        store = images.kept().store
         names = [n for n in store.named() if n.rpartition("/")[2].replace(":", "-") == environment]
         kept = store.named()[image if image in names else names[0]]
         store.name(image, kept)  # another cluster may know it by another name

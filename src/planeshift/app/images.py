@@ -17,11 +17,12 @@ from planeshift.ports import Say, quiet
 
 if TYPE_CHECKING:
     from planeshift.images.kept import Kept
-    from planeshift.images.oci import Layer
+    from planeshift.images.packages import Lock
     from planeshift.images.recipe import Recipe
-    from planeshift.images.store import Image
+    from planeshift.images.store import Image, Store
 
 REPOSITORY = "localhost/planeshift"
+FROM = "file:"  # names that images taken from files have in the store
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Request:
     wheels: str = ""
     patches: str = ""
     cloud: str = ""  # the file whose extras apply
+    plain_http: bool = False
 
     @property
     def moves(self) -> bool:
@@ -63,33 +65,26 @@ def build(
 
     variables = os.environ if variables is None else variables
     kept = Kept.of(variables, fresh=fresh)
-    made, below = recipe(request, kept, variables, say)
-    return Builder(kept, variables, say, detail).image(made, _checked(request).name, below)
+    made, base = recipe(request, kept, variables, say)
+    return Builder(kept, variables, say, detail).image(made, _checked(request).name, base)
 
 
-def store(variables: Mapping[str, str] | None = None) -> Any:
-    """The images of this user."""
+def kept(variables: Mapping[str, str] | None = None) -> Kept:
+    """What this user's cache has."""
     from planeshift.images.kept import Kept
 
-    return Kept.of(os.environ if variables is None else variables).store
+    return Kept.of(os.environ if variables is None else variables)
 
 
-def images(variables: Mapping[str, str] | None = None) -> list[Image]:
-    """All named images, by name."""
-    kept = store(variables)
-    return [kept.image(name) for name in kept.named()]
+def named(store: Store, name: str) -> Image:
+    """An image by its name; `keystone` and `keystone:2026.2` are enough where only one image is meant.
 
-
-def full_name(name: str, variables: Mapping[str, str] | None = None) -> str:
-    """The name of an image as it is kept: a service's name means its newest release's image."""
-    known = list(store(variables).named())
-    if name in known:
-        return name
-    tail = [n for n in known if n.rpartition("/")[2] == name or n.rpartition("/")[2].rpartition(":")[0] == name]
-    if not tail:
-        hint = "`planeshift image list` shows those that there are."
-        raise PlaneshiftError(Problem("PS423", f"there is no image {name}", hint=hint))
-    return str(tail[-1])
+    Raises PlaneshiftError (PS423).
+    """
+    known = [n for n in store.named() if not n.startswith(FROM)]
+    tails = [n for n in known if name in (n.rpartition("/")[2], n.rpartition("/")[2].rpartition(":")[0])]
+    ours = [n for n in tails if n.startswith(f"{REPOSITORY}/")] or tails
+    return store.image(ours[-1] if name not in known and ours else name)
 
 
 def _checked(request: Request) -> Request:
@@ -111,8 +106,8 @@ def _checked(request: Request) -> Request:
     return replace(request, release=release, name=name, dist=tuple(sorted(set(request.dist))))
 
 
-def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say) -> tuple[Recipe, list[Layer]]:
-    """What a request comes to, and the layers of the image that it builds upon. Raises PlaneshiftError."""
+def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say) -> tuple[Recipe, Image | None]:
+    """What a request comes to, and the image that it builds upon, if not upon a Debian. Raises PlaneshiftError."""
     from planeshift.images import layers, patches, sources
     from planeshift.images.recipe import Recipe
 
@@ -124,9 +119,8 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         source = sources.wheelhouse(Path(request.wheels))
     elif request.source or request.ref:
         source = sources.of(request.source, request.ref, kept.repositories, variables, say)
-    if request.base:
-        raise PlaneshiftError(Problem("PS428", "--from is not there yet"))
-    lock = _lock(request, kept, say)
+    base = _base(request, kept, say) if request.base else None
+    lock = None if base else _lock(request, kept)
     made = Recipe(
         service=request.service,
         package=spec.package,
@@ -134,7 +128,8 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         version=source.digest if source and source.kind == "version" else _version(request),
         requirements=catalog.data(request.service, request.release, "lock.txt"),
         top=catalog.data(request.service, request.release, "requirements.in"),
-        base="",
+        base=base.digest if base else "",
+        base_name=request.base if base and request.moves else "",
         lock=lock,
         dist=request.dist,
         pip=request.pip,
@@ -143,7 +138,7 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         ports=tuple(component.port for component in spec.components),
         compressor=layers.COMPRESSOR,
     )
-    return made, []
+    return made, base
 
 
 def _version(request: Request) -> str:
@@ -161,7 +156,47 @@ def _with_extras(request: Request) -> Request:
     return replace(request, dist=dist, pip=tuple(dict.fromkeys((*request.pip, *extras.pip))))
 
 
-def _lock(request: Request, kept: Kept, say: Say) -> Any:
+def _base(request: Request, kept: Kept, say: Say) -> Image:
+    """The image to build upon, in the store: from a file, a directory, the store itself, or a registry."""
+    if request.dist:
+        hint = "Add them to that image, or leave --from out: a Debian of locked packages takes more packages."
+        raise PlaneshiftError(Problem("PS428", "--dist-packages does not go with --from", hint=hint))
+    if Path(request.base).exists():
+        from planeshift.images import archives
+
+        say(f"reading {request.base}")
+        return archives.take(Path(request.base), kept.store, f"{FROM}{Path(request.base).absolute()}")
+    if request.base in kept.store.named():
+        return kept.store.image(request.base)
+    return pull(request.base, kept, say, plain_http=request.plain_http)
+
+
+def pull(name: str, kept: Kept, say: Say, *, plain_http: bool = False) -> Image:
+    """Fetch an image from its registry. Raises PlaneshiftError."""
+    from planeshift.images.reference import Reference
+    from planeshift.images.registry import Registry
+    from planeshift.images.transport import Transport
+
+    reference = Reference.parse(name)
+    say(f"pulling {reference}")
+    registry = Registry(Transport.of(reference, plain=plain_http, say=say), reference.repository)
+    return registry.pull(reference, kept.store, str(reference))
+
+
+def push(image: Image, kept: Kept, target: str, say: Say, *, plain_http: bool = False) -> str:
+    """Bring an image to a registry; its name there, by digest. Raises PlaneshiftError."""
+    from planeshift.images.reference import Reference
+    from planeshift.images.registry import Registry
+    from planeshift.images.transport import Transport
+
+    reference = Reference.parse(target)
+    say(f"pushing {reference}")
+    registry = Registry(Transport.of(reference, plain=plain_http, say=say), reference.repository)
+    registry.push(image, kept.store, reference)
+    return f"{reference}@{image.digest}"
+
+
+def _lock(request: Request, kept: Kept) -> Any:
     from planeshift.images import debian, packages
     from planeshift.images.oci import Platform
 
@@ -187,6 +222,31 @@ def inputs(request: Request, variables: Mapping[str, str]) -> list[str]:
     """Every file and directory that a request's image depends on, and where the image itself is noted."""
     program = Path(__file__).resolve().parent.parent
     given = [request.lock, request.cloud, request.patches, request.wheels, request.source, request.base]
+    index = kept(variables).store.directory / "index.json"
     service = program / "catalog" / request.service
-    kept = store(variables).directory / "index.json"
-    return [str(program / "images"), str(service), str(Path(__file__)), str(kept), *filter(None, given)]
+    return [str(program / "images"), str(service), str(Path(__file__)), str(index), *filter(None, given)]
+
+
+def sbom(image: Image, kept: Kept) -> bytes:
+    """The SPDX document of an image: told from its layers, and kept."""
+    from planeshift.images import roots
+    from planeshift.images.sbom import Contents, spdx
+
+    def tell() -> bytes:
+        contents = Contents()
+        for layer in image.layers:
+            contents.add(roots.entries_of(kept.store.path(layer.descriptor.digest)), layer.created_by)
+        return spdx(image.name, image.digest, contents)
+
+    return kept.document(f"{image.digest[7:]}.spdx.json", tell)
+
+
+def lock_packages(dist: tuple[str, ...], out: Path) -> Lock:
+    """Lock today's packages for the base and a site's own in a file. Raises PlaneshiftError."""
+    from planeshift.drivers import files
+    from planeshift.images import debian
+    from planeshift.images.oci import Platform
+
+    found = debian.resolve(Platform.here().architecture, dist)
+    files.write(out.absolute(), found.text().encode())
+    return found

@@ -253,6 +253,25 @@ CODES: dict[str, tuple[str, str]] = {
         "The lock file holds the digest of each mirrored chart. Upstream serves other bytes under the same version: "
         "find out why before you take them.",
     ),
+    # --- PS46x: registries
+    "PS461": (
+        "a registry does not answer, or refuses",
+        "Whatever breaks off is tried again, and goes on from where it was. A registry that stays away is named, and the "
+        "same command, run later, moves only what is missing.",
+    ),
+    "PS462": (
+        "a registry does not take our credentials",
+        "They are looked for where Docker and Podman keep them: config.json, auth.json, credential helpers. A registry "
+        "that knows them no longer, or for another repository only, is not asked again and again.",
+    ),
+    "PS463": (
+        "a registry serves another content than was asked for",
+        "Every manifest and blob is proved by its digest as it arrives. What is not the right one is not kept.",
+    ),
+    "PS464": (
+        "no name of an image in a registry",
+        "`HOST[:PORT]/PATH[:TAG]` or `…@sha256:…`. No registry is taken for granted, so the host is always said.",
+    ),
     # --- PS5xx: databases and secret files
     "PS501": (
         "a database cannot be used",

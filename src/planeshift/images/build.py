@@ -9,8 +9,8 @@ from pathlib import Path
 
 from planeshift.drivers.local.uv import install_locked
 from planeshift.images import debian, patches, python, roots, sources
-from planeshift.images.entries import Entry, member, ordered, tree, whiteout
-from planeshift.images.kept import Kept
+from planeshift.images.entries import Entry, ordered, tree, whiteout
+from planeshift.images.kept import BASE, Kept
 from planeshift.images.oci import Layer
 from planeshift.images.packages import shipped
 from planeshift.images.recipe import Recipe, account, plain
@@ -32,15 +32,15 @@ class Builder:
     say: Say
     detail: Say = quiet
 
-    def image(self, recipe: Recipe, name: str, base: Sequence[Layer] = ()) -> Image:
-        """Build and name an image. `base`: the layers, in the store, of the image that the recipe builds upon."""
-        below = list(base) if recipe.base else self.debian(recipe)
+    def image(self, recipe: Recipe, name: str, base: Image | None = None) -> Image:
+        """Build and name an image. `base`: the image, in the store, that the recipe builds upon."""
+        below = list(base.layers) if base else self.debian(recipe)
         root = self.root(recipe, below)
         interpreter = python.interpreter(root)
         layers = [*below, self._account(recipe, root), self._environment(recipe, root, interpreter)]
         if recipe.patches and not recipe.source_is_patched:
             layers.append(self._patched(recipe, root, interpreter))
-        config = recipe.config()
+        config = recipe.config(base.variables if base else {})
         return self.kept.store.add_image(layers, config, name=name, notes={"planeshift.key": recipe.whole})
 
     # --- the base
@@ -59,14 +59,13 @@ class Builder:
         return self.kept.tree(f"root-{recipe.foundation}", lambda directory: roots.unpack(paths, directory))
 
     def _debian(self, recipe: Recipe) -> Layer:
-        return self.kept.store.add_layer(self._installed(recipe), "planeshift: Debian, locked packages")
+        return self.kept.store.add_layer(self._installed(recipe), f"{BASE}, locked packages")
 
     def _added(self, recipe: Recipe, lower: Sequence[Layer]) -> Layer:
         entries = self._installed(recipe)
         below: dict[str, Entry] = {}
         for layer in lower:
-            with roots.tar_of(self.kept.store.path(layer.descriptor.digest)) as tar:
-                below |= {e.name: e for info in tar if (e := member(info, tar))}
+            below |= {e.name: e for e in roots.entries_of(self.kept.store.path(layer.descriptor.digest))}
         created_by = f"planeshift: packages {', '.join(recipe.dist)}"
         return self.kept.store.add_layer(difference(below, entries), created_by)
 

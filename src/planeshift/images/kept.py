@@ -20,6 +20,8 @@ from planeshift.images.oci import Descriptor, Layer
 from planeshift.images.packages import Lock, shipped
 from planeshift.images.store import Store
 
+BASE = "planeshift: Debian"  # how the line of a base in an image's history begins
+
 
 class Kept:
     """The directories of the cache. `fresh`: what layers were made before is not used."""
@@ -91,6 +93,26 @@ class Kept:
                         make(partial)
         self._made.add(key)
         return final
+
+    def document(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """A document that can be told again from an image, kept since that takes a while."""
+        path = self._within("documents") / name
+        if not path.is_file():
+            files.write(path, make())
+        return path.read_bytes()
+
+    def prune(self) -> int:
+        """Remove what no named image has, but for bases, which the archive might not let us make again; bytes freed."""
+        bases: list[str] = []
+        for path in self._within("layers").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                plain = json.loads(path.read_bytes())
+                if str(plain["created_by"]).startswith(BASE):
+                    bases.append(str(plain["descriptor"]["digest"]))
+        for directory in ("trees", "scratch", "repositories", "documents"):
+            for path in self._within(directory).iterdir():
+                roots.remove(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return self.store.prune(bases)
 
     def _remembered(self, key: str) -> Layer | None:
         path = self._within("layers") / f"{key}.json"

@@ -198,3 +198,14 @@ def layers_of(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> list[La
         Layer(Descriptor.parse(layer), valid_digest(diff_id), line)
         for layer, diff_id, line in zip(listed, diff_ids, said, strict=True)
     ]
+
+
+def chosen(index: bytes, platform: Platform) -> Descriptor:
+    """The manifest for a platform, of an image that has several. Raises PlaneshiftError (PS421) where there is none."""
+    listed = document(index, "index").get("manifests")
+    found = [Descriptor.parse(d) for d in listed] if isinstance(listed, list) else []
+    fitting = [d for d in found if d.platform == platform]
+    if not fitting:
+        there = ", ".join(sorted({f"{d.platform.os}/{d.platform.architecture}" for d in found if d.platform})) or "none"
+        raise broken(f"it has no image for {platform.os}/{platform.architecture}, only for {there}"[:300])
+    return fitting[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planeshift.images.entries import Entry
@@ -12,7 +12,7 @@ from planeshift.images.python import PREFIX
 
 BUILDER = 1  # counts up whenever the same inputs become other bytes
 UID = 42424  # LOCI's, which stock charts expect; the group's too
-_PATH = f"/{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "planeshift."
 
 
@@ -39,7 +39,8 @@ class Recipe:
     version: str
     requirements: str  # the lock of its wheels
     top: str  # what the lock was made from: its requirements without their needs
-    base: str  # digest of the image to build upon; empty: Debian from `lock`
+    base: str = ""  # digest of the image to build upon; empty: Debian from `lock`
+    base_name: str = ""
     lock: Lock | None = None
     dist: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
@@ -98,6 +99,7 @@ class Recipe:
             LABEL + "requirements": digest_of(self.requirements.encode()),
             LABEL + "packages": self.lock.digest if self.lock else "",
             "org.opencontainers.image.base.digest": self.base,
+            "org.opencontainers.image.base.name": self.base_name,
             LABEL + "dist-packages": ",".join(self.dist),
             LABEL + "pip": ",".join(self.pip),
             LABEL + "source": f"{self.source.kind} {self.source.digest}" if self.source else "",
@@ -106,10 +108,14 @@ class Recipe:
         }
         return {name: value for name, value in found.items() if value}
 
-    def config(self) -> Config:
-        """How it runs: as the service's user, with its programs on the path; what it runs is the chart's to say."""
+    def config(self, below: Mapping[str, str]) -> Config:
+        """How it runs: as the service's user, with its programs on the path; what it runs is the chart's to say.
+
+        `below` is the environment that the image below has.
+        """
+        path = f"/{PREFIX}/bin:{below.get('PATH') or _PATH}"
         return Config(
-            environment={"PATH": _PATH, "LANG": "C.UTF-8"},
+            environment={"LANG": "C.UTF-8", **below, "PATH": path},
             user=f"{UID}:{UID}",
             ports=tuple(f"{port}/tcp" for port in self.ports),
             labels=self.labels(),

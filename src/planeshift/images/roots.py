@@ -16,7 +16,7 @@ from planeshift.drivers.local.command import run
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.images import oci
 from planeshift.images.debian import need
-from planeshift.images.entries import WHITEOUT, Entry
+from planeshift.images.entries import WHITEOUT, Entry, member
 from planeshift.images.oci import Layer
 from planeshift.ports import Say
 
@@ -49,6 +49,15 @@ def tar_of(path: Path) -> Iterator[tarfile.TarFile]:
                 yield tar
         except (tarfile.TarError, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
             raise oci.broken(f"layer {path.name[:12]} cannot be unpacked: {error}") from error
+
+
+def entries_of(path: Path) -> Iterator[Entry]:
+    """What a layer's blob holds, files with their content."""
+    with tar_of(path) as tar:
+        for info in tar:
+            entry = member(info, tar)
+            if entry:
+                yield entry
 
 
 def unpack(layers: Sequence[tuple[Layer, Path]], root: Path) -> None:

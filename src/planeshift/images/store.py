@@ -13,6 +13,7 @@ import io
 import json
 import os
 import tarfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from planeshift.images.oci import Config, Descriptor, Layer, Platform
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 1 << 20
+_YOUNG = 3600.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ class Image:
         run = self.config.get("config")
         labels = run.get("Labels") if isinstance(run, dict) else None
         return {str(k): str(v) for k, v in labels.items()} if isinstance(labels, dict) else {}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of its config."""
+        run = self.config.get("config")
+        pairs = run.get("Env") if isinstance(run, dict) else None
+        return dict(str(pair).split("=", 1) for pair in pairs or () if "=" in str(pair))
 
     def blobs(self) -> list[Descriptor]:
         """All that it consists of, its manifest last."""
@@ -196,27 +205,30 @@ class Store:
         return Image(name, which, config.digest, tuple(oci.layers_of(manifest, plain)), manifest, plain)
 
     def export(self, names: Sequence[str], out: Path) -> None:
-        """Write images to one archive, replaced as a whole: for containerd, Podman, Skopeo, and Docker's `load`."""
-        images = [self.image(name) for name in names]
-        listed = [self.named()[image.name] for image in images]
-        documents = {"oci-layout": _LAYOUT, "index.json": oci.index(listed), "manifest.json": _for_docker(images)}
-        digests = sorted({blob.digest for image in images for blob in image.blobs()})
+        """Write images to an archive file, replaced as a whole."""
         partial = out.with_name(f".{out.name}.{os.getpid()}.new")
         with files.failing(f"{out} cannot be written"):
             try:
-                with partial.open("xb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                    for name, data in documents.items():
-                        tar.addfile(_member(name, len(data)), io.BytesIO(data))
-                    for digest in digests:
-                        with self.path(digest).open("rb") as blob:
-                            size = os.fstat(blob.fileno()).st_size
-                            tar.addfile(_member(f"blobs/sha256/{digest[7:]}", size), blob)
-                    tar.close()
+                with partial.open("xb") as file:
+                    self.write_archive(names, file)
                     file.flush()
                     os.fsync(file.fileno())
                 partial.replace(out)
             finally:
                 partial.unlink(missing_ok=True)
+
+    def write_archive(self, names: Sequence[str], file: BinaryIO) -> None:
+        """Write images as one archive: for containerd, Podman, Skopeo, and Docker's `load`."""
+        images = [self.image(name) for name in names]
+        listed = [self.named()[image.name] for image in images]
+        documents = {"oci-layout": _LAYOUT, "index.json": oci.index(listed), "manifest.json": _for_docker(images)}
+        digests = sorted({blob.digest for image in images for blob in image.blobs()})
+        with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as tar:
+            for name, data in documents.items():
+                tar.addfile(_member(name, len(data)), io.BytesIO(data))
+            for digest in digests:
+                with self.path(digest).open("rb") as blob:
+                    tar.addfile(_member(f"blobs/sha256/{digest[7:]}", os.fstat(blob.fileno()).st_size), blob)
 
     def verify(self, image: Image) -> None:
         """Read every blob of an image. Raises PlaneshiftError (PS421) for the first that is not what its digest says."""
@@ -224,6 +236,22 @@ class Store:
             with files.failing(f"blob {blob.digest} cannot be read"), self.path(blob.digest).open("rb") as file:
                 if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != blob.digest:
                     raise oci.broken(f"blob {blob.digest} is damaged")
+
+    def prune(self, needed: Iterable[str] = ()) -> int:
+        """Remove the blobs that no named image has, but for those `needed`; how many bytes that freed.
+
+        What another process writes at the same time stays: it is younger than an hour.
+        """
+        kept = {blob.digest[7:] for name in self.named() for blob in self.image(name).blobs()}
+        kept |= {digest.removeprefix("sha256:") for digest in needed}
+        freed = 0
+        for path in [*self.directory.glob("blobs/sha256/*"), *self.directory.glob("partial/*")]:
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                if path.name not in kept and time.time() - found.st_mtime > _YOUNG:
+                    path.unlink()
+                    freed += found.st_size
+        return freed
 
     # --- the directory itself
 
