@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,7 @@ class Rig:
 
     directory: Path
     namespaces: set[str] = field(default_factory=set)
+    ended: float = math.inf  # when it was last taken down, in seconds since the machine booted
 
     @property
     def file(self) -> Path:
@@ -97,6 +101,7 @@ class Rig:
         self.remember()
 
     def down(self) -> None:
+        self.ended = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.run("down", "--yes")
 
     def status(self) -> dict[str, Any]:
@@ -118,6 +123,7 @@ class Rig:
 
     def remember(self) -> None:
         """Note the namespaces of what runs, to know later whether anything still is in them."""
+        self.namespaces.clear()
         for init in processes.inits(self.site.state).values():
             for kind in ("net", "mnt", "pid"):
                 try:
@@ -131,7 +137,7 @@ class Rig:
         """Everything on this machine that is the lab's; nothing after `lab down`."""
         site = self.site
         return [
-            *_processes(site, self.namespaces),
+            *_processes(site, self.namespaces, self.ended),
             *(f"mount {x}" for x in _lines("/proc/self/mountinfo") if str(site.state) in x or "nsfs" in x),
             *(f"interface {p.name}" for p in Path("/sys/class/net").iterdir() if p.name == site.lab.interface),
             *(f"group {p}" for p in Path("/sys/fs/cgroup").rglob(site.lab.id)),
@@ -140,16 +146,21 @@ class Rig:
         ]
 
 
-def _processes(site: Site, namespaces: set[str]) -> list[str]:
+def _processes(site: Site, namespaces: set[str], ended: float) -> list[str]:
+    """Processes with the lab's marker, and those in its namespaces.
+
+    The kernel gives a namespace's number to the next one at once: who began after the lab's end is another lab's.
+    """
     found = [f"process {pid} of {site.lab.name}" for pid in processes.stray(site.state)]
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
+            begun = int((entry / "stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
             held = {str((entry / "ns" / kind).readlink()) for kind in ("net", "mnt", "pid")}
         except OSError:
             continue
-        if held & namespaces:
+        if held & namespaces and begun < ended:
             found.append(f"process {entry.name} in a namespace of the lab")
     return found
 
