@@ -93,3 +93,20 @@ def test_who_may_not_read_the_key_cannot_open(cloud: Cloud, client: dict[str, st
     assert done.code == 1 and "PS1009" in done.err and "may not be read" in done.err, done.text
     wrong = run(cloud, {**other, "OS_PASSWORD": "wrong"}, "view", str(place / "s.yaml"))
     assert wrong.code == 1 and "its password" in wrong.err, wrong.text
+
+
+def test_a_cloud_runs_from_a_sealed_secret_file(cloud: Cloud, client: dict[str, str], place: Path) -> None:
+    glass = pyrage.x25519.Identity.generate()
+    environment = {**client, "SOPS_AGE_KEY": str(glass)}
+    file = cloud.root / "secrets" / "placement.yaml"
+    plain, before = file.read_bytes(), cloud.snapshot()
+    password = cloud.secret("placement", "service_password")
+    try:
+        assert run(cloud, environment, "enc", str(file), "--age", str(glass.to_public())).code == 0
+        assert password.encode() not in file.read_bytes()
+        done = cloud.run("up", "--yes", environment=environment)
+        assert done.code == 0 and "Nothing to do" in done.out, done.text
+        assert cloud.snapshot() == before
+        cloud.run("plan").refused("PS1009", "no key at hand")
+    finally:
+        file.write_bytes(plain)

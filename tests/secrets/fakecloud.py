@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 
 class FakeCloud:
@@ -16,6 +17,7 @@ class FakeCloud:
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.faults: set[str] = set()
         self.asked: list[str] = []
         self.tokens: set[str] = set()
@@ -59,8 +61,10 @@ class FakeCloud:
             self._send(request, 401, {"title": "Unauthorized"})
         elif request.command == "POST":
             name = str(uuid.uuid4())
-            self.secrets[name] = json.loads(body)["payload"]
+            self.secrets[name], self.names[name] = json.loads(body)["payload"], json.loads(body)["name"]
             self._send(request, 201, {"secret_ref": f"{self.url}/v1/secrets/{name}"})
+        elif request.path.startswith("/v1/secrets?"):
+            self._list(request)
         else:
             self._payload(request)
 
@@ -76,6 +80,13 @@ class FakeCloud:
         endpoint = {"interface": "public", "region_id": "R", "url": self.url}
         catalog = [] if "no catalogue" in self.faults else [{"type": "key-manager", "endpoints": [endpoint]}]
         self._send(request, 201, {"token": {"catalog": catalog}}, {"X-Subject-Token": token})
+
+    def _list(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        wanted = parse_qs(urlsplit(request.path).query).get("name", [""])[0]
+        rows = [
+            {"name": n, "secret_ref": f"{self.url}/v1/secrets/{i}"} for i, n in self.names.items() if wanted in ("", n)
+        ]
+        self._send(request, 200, {"secrets": rows, "total": len(rows)})
 
     def _payload(self, request: http.server.BaseHTTPRequestHandler) -> None:
         name = request.path.split("/")[3]

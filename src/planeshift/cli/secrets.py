@@ -30,6 +30,8 @@ _COMMANDS = {  # name → module of planeshift.cli, in the order in which they a
     "rewrap": "secretkeys",
     "rotate-key": "secretkeys",
     "key": "secretstore",
+    "audit": "secretaudit",
+    "migrate": "secretaudit",
     "doctor": "secretkeys",
 }
 
@@ -108,11 +110,19 @@ def doubt(words: list[str]) -> None:
 @_vault
 @_format
 @click.option("--stdout", is_flag=True, help="Print the sealed file; leave the one in the clear as it is.")
-def enc_(file: str, age: tuple[str, ...], vault: tuple[str, ...], kind: str, stdout: bool) -> None:
+@click.option(
+    "--helm-barbican", "release", default="", metavar="RELEASE", help="Print CERN's old format, once a release."
+)
+def enc_(file: str, age: tuple[str, ...], vault: tuple[str, ...], kind: str, stdout: bool, release: str) -> None:
     """Seal a file, in place. `-` seals standard input, and prints it."""
     from planeshift.secrets import files, work
 
     guard()
+    if release:
+        from planeshift.secrets import cern
+
+        out(cern.write_once(files.read(file), release).decode())
+        return
     if file == "-":
         out(work.encrypt("-", sys.stdin.buffer.read(), kind=kind or "yaml", age=age, vault=vault).decode())
         return

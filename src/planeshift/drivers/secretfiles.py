@@ -1,4 +1,8 @@
-"""The operator's secret files: YAML, nothing but secrets, 0600. Implements `ports.Secrets`."""
+"""The operator's secret files: YAML, nothing but secrets; sealed, or in the clear and 0600. Implements `ports.Secrets`.
+
+Sealed files are SOPS's (`planeshift.secrets`), and are opened into memory alone. A new file is sealed where a creation rule
+of `.sops.yaml` fits it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,18 @@ import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planeshift.catalog.spec import SecretValue
 from planeshift.drivers import files
 from planeshift.errors import CODES, PlaneshiftError, Problem, Where
 from planeshift.model.source import parse
 
+if TYPE_CHECKING:
+    from planeshift.secrets.work import Unsealed
+
 _HEADER = "# Secrets of one service, nothing else. Made by planeshift; keep it out of git until it is sealed.\n"
+_SEALED_HEADER = "# Secrets of one service, nothing else. Made by planeshift.\n"
 
 
 class SecretFiles:
@@ -28,6 +36,8 @@ class SecretFiles:
             return {}
         with files.failing(f"{path} cannot be read"):
             mode, text = stat.S_IMODE(target.stat().st_mode), target.read_bytes()
+        if sealed(text):
+            return _parsed(_opened(target).text.encode(), path)
         if mode & 0o077:
             raise PlaneshiftError(
                 Problem("PS503", f"{path} can be read by others (mode {mode:04o})", hint=f"chmod 600 {target}")
@@ -40,17 +50,61 @@ class SecretFiles:
         new = {name: value for name, value in values.items() if name not in there}
         if not new:
             return
+        entries = "".join(_entry(name, value) for name, value in new.items())
+        content = target.read_bytes() if target.exists() else b""
+        if sealed(content):
+            _add_sealed(target, entries, {**there, **new}, path)
+        elif not content and _rule(target):
+            from planeshift.secrets import files as whole
+            from planeshift.secrets import work
+
+            files.private(target.parent)
+            whole.replace(str(target), work.encrypt(str(target), (_SEALED_HEADER + entries).encode()), None, 0o600)
+        else:
+            self._add_plain(target, entries, {**there, **new}, path)
+
+    def _add_plain(self, target: Path, entries: str, expected: Mapping[str, SecretValue], path: str) -> None:
         files.private(target.parent)
         ignore = target.parent / ".gitignore"
         if not ignore.exists():
             files.write(ignore, b"*\n")
         before = target.read_text("utf-8") if target.exists() else _HEADER
-        text = before.rstrip("\n") + "\n" + "".join(_entry(name, value) for name, value in new.items())
-        if _parsed(text.encode(), path) != {**there, **new}:
-            raise PlaneshiftError(
-                Problem("PS504", f"{path} cannot be added to", hint="Write it as plain `name: value` lines.")
-            )
+        text = before.rstrip("\n") + "\n" + entries
+        _check(text, expected, path)
         files.write(target, text.encode(), 0o600)
+
+
+def sealed(content: bytes) -> bool:
+    """Whether a file's content has SOPS's part: a cheap look, that imports nothing."""
+    return b"ENC[AES256_GCM," in content and b"sops" in content
+
+
+def _opened(target: Path) -> Unsealed:
+    from planeshift.secrets import work
+
+    return work.open_file(str(target), "yaml", light=True)
+
+
+def _add_sealed(target: Path, entries: str, expected: Mapping[str, SecretValue], path: str) -> None:
+    from planeshift.secrets import work
+
+    file = _opened(target)
+    text = file.text + ("" if file.text.endswith("\n") or not file.text else "\n") + entries
+    _check(text, expected, path)
+    work.change(file, text)
+
+
+def _rule(target: Path) -> bool:
+    from planeshift.secrets import creation
+
+    return creation.rule_for(target) is not None
+
+
+def _check(text: str, expected: Mapping[str, SecretValue], path: str) -> None:
+    if _parsed(text.encode(), path) != expected:
+        raise PlaneshiftError(
+            Problem("PS504", f"{path} cannot be added to", hint="Write it as plain `name: value` lines.")
+        )
 
 
 def _parsed(text: bytes, path: str) -> dict[str, Any]:

@@ -419,6 +419,11 @@ CODES: dict[str, tuple[str, str]] = {
         "another Helm plugin has the name",
         "jkroepke's helm-secrets is named `secrets`, too. Helm runs one plugin of a name.",
     ),
+    "PS1020": ("not a file of helm-barbican's", "It is one only if it opens under the release's key."),
+    "PS1021": (
+        "an old key whose only nonce was used",
+        "helm-barbican keeps one nonce a release. A second file under it would give both away.",
+    ),
     "PS1016": ("git cannot tell", "A command of git's failed; its words say why."),
     # --- PS9xx: bugs
     "PS901": ("a bug of planeshift", "Please report it with what `planeshift doctor` prints."),

@@ -39,11 +39,11 @@ def rule_for(path: Path) -> Rule | None:
     config = find(path)
     if config is None:
         return None
-    rules = _rules(config)
-    if not rules:
+    given = rules(config)
+    if not given:
         return None
     relative = str(path.resolve()).removeprefix(f"{config.parent.resolve()}/")
-    for rule in rules:
+    for rule in given:
         pattern = str(rule.get("path_regex") or "")
         try:
             fits = not pattern or re.search(pattern, relative)
@@ -58,17 +58,18 @@ def _wrong(config: Path, what: str) -> PlaneshiftError:
     return PlaneshiftError(Problem("PS1011", f"{config}: {what}"))
 
 
-def _rules(config: Path) -> list[dict[str, Any]]:
+def rules(config: Path) -> list[dict[str, Any]]:
+    """The creation rules as they are written. Raises PlaneshiftError (PS1011)."""
     import yaml
 
     try:
         data = yaml.safe_load(config.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _wrong(config, "it cannot be read as YAML") from error
-    rules = (data or {}).get("creation_rules") if isinstance(data, dict) or data is None else 0
-    if rules is not None and (not isinstance(rules, list) or any(not isinstance(r, dict) for r in rules)):
+    found = (data or {}).get("creation_rules") if isinstance(data, dict) or data is None else 0
+    if found is not None and (not isinstance(found, list) or any(not isinstance(r, dict) for r in found)):
         raise _wrong(config, "creation_rules is not a list of rules")
-    return rules or []
+    return found or []
 
 
 def _read(config: Path, rule: dict[str, Any]) -> Rule:

@@ -40,9 +40,9 @@ def directory() -> Path:
 
 
 def install(name: str, version: str) -> Path:
-    """Write the plugin of this version of ours; one of ours is replaced.
+    """Write the plugin, of this version; an older one of ours is replaced.
 
-    Raises PlaneshiftError (PS1019) where another has the name.
+    Raises PlaneshiftError (PS1019) where another plugin has the name.
     """
     top = directory()
     taken = _named(top, name)

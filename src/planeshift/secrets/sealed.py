@@ -31,6 +31,9 @@ class Sealed:
         data, self.cuts = formats.detach(kind, self.parsed, file)
         if data is None:
             hint = f"`planeshift secrets enc {file}` seals it."
+            word = text.strip()
+            if len(word) > 24 and not set(word) & set(" \n:{"):  # may be CERN's, which only its key can tell
+                hint += " Were it helm-barbican's: `planeshift secrets migrate`."
             refuse("PS1004", f"{file} is not sealed: it has no `sops` part", hint=hint)
         self.meta = Metadata(data, file)
 
