@@ -71,9 +71,7 @@ class Pages:
             total=len(found),
             charts=repository.index.charts,
             versions=repository.index.versions,
-            found=[
-                (json.loads(entries[0].json), len(entries)) for entries in map(repository.index.chart, shown) if entries
-            ],
+            found=[_summary(repository, name) for name in shown],
         )
 
     def _chart(self, request: Request, repository: Repository, wanted: dict[str, str]) -> Reply:
@@ -135,12 +133,11 @@ class Pages:
 
     @cached_property
     def _environment(self) -> Environment:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from jinja2 import Environment, FileSystemLoader
 
         environment = Environment(
             loader=FileSystemLoader(_HERE),
             autoescape=True,
-            undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -150,6 +147,14 @@ class Pages:
 
     def _template(self, name: str) -> Template:
         return self._environment.get_template(name)
+
+
+def _summary(repository: Repository, name: str) -> tuple[dict[str, Any], int]:
+    """A chart in the list: its newest release, or whatever there is, and how many versions."""
+    entries = repository.index.chart(name)
+    newest = repository.index.find(name, "") or (entries[0] if entries else None)
+    about = json.loads(newest.json) if newest else {"name": name, "version": "", "created": ""}
+    return about, len(entries)
 
 
 def _search(repository: Repository, wanted: str) -> list[str]:
