@@ -95,6 +95,8 @@ def make(site: Site, machine: Host, init: Init, say: Say) -> None:
     versions = {name: tool.version for name, tool in pins().items()}
     cgroup = cgroups.path(site.lab.id, machine.name)
     _write(init, "etc/kubernetes/kubeadm.yaml", kubernetes.init(site.lab, machine, cgroup, versions, token(site)))
+    for name, content in kubernetes.patches().items():
+        files.write(root(init) / kubernetes.PATCHES.lstrip("/") / name, content.encode())
     argv = ["kubeadm", "init", "--config", "/etc/kubernetes/kubeadm.yaml"]
     argv += ["--skip-phases", "preflight,show-join-command"]
     _kubeadm(site, machine, init, argv, say)

@@ -16,6 +16,7 @@ from planeshift.lab.topology import Host, Topology
 REPOSITORY = "localhost/planeshift"
 SOCKET = "/run/containerd/containerd.sock"
 PAUSE = f"{REPOSITORY}/pause:1"
+PATCHES = "/etc/kubernetes/patches"
 
 
 def containerd() -> str:
@@ -68,6 +69,7 @@ def init(lab: Topology, host: Host, cgroup: str, versions: Mapping[str, str], to
             "kind": "InitConfiguration",
             "nodeRegistration": _registration(host, cgroup),
             "localAPIEndpoint": {"advertiseAddress": host.address, "bindPort": 6443},
+            "patches": {"directory": PATCHES},
             "timeouts": {"kubeletHealthCheck": "1m0s", "controlPlaneComponentHealthCheck": "3m0s"},
             "bootstrapTokens": [{"token": token, "ttl": "0s", "usages": ["signing", "authentication"]}],
         },
@@ -111,6 +113,16 @@ def init(lab: Topology, host: Host, cgroup: str, versions: Mapping[str, str], to
             "conntrack": {"maxPerCore": 0},  # the machine's own limit stays
         },
     ]
+
+
+def patches() -> dict[str, str]:
+    """Patches of what kubeadm applies, by file name.
+
+    CoreDNS is asked every second whether it is ready, not every ten: a new kubelet waits up to one such period first.
+    """
+    probe = {"name": "coredns", "readinessProbe": {"periodSeconds": 1, "failureThreshold": 30}}
+    patch = {"spec": {"template": {"spec": {"containers": [probe]}}}}
+    return {"corednsdeployment0+strategic.json": json.dumps(patch)}
 
 
 def join(host: Host, cgroup: str, leader: Host, token: str) -> list[dict[str, Any]]:
