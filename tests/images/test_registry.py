@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from planeshift.errors import PlaneshiftError
 from planeshift.images import Config, Entry, Store
 from planeshift.images.credentials import find
 from planeshift.images.reference import Reference
-from planeshift.images.registry import Registry
+from planeshift.images.registry import Registry, attach, referrers
 from planeshift.images.store import Image
 from planeshift.images.transport import Transport
 
@@ -79,6 +80,17 @@ def test_an_image_comes_back_as_it_went(site: Site, tmp_path: Path) -> None:
     other.verify(image)
     by_digest = Reference.parse(f"{site.proxy.host}/{site.reference().repository}@{image.digest}")
     assert site.registry().pull(by_digest, Store(tmp_path / "third"), NAME).digest == image.digest
+
+
+def test_a_document_about_an_image_is_found_by_it(site: Site) -> None:
+    site.push()
+    registry = site.registry()
+    one = attach(registry, site.image.descriptor, "application/spdx+json", b'{"one": 1}', site.store)
+    two = attach(registry, site.image.descriptor, "text/plain", b"two", site.store)
+    attach(registry, site.image.descriptor, "text/plain", b"two", site.store)
+    assert {d.digest for d in referrers(registry, site.image.descriptor)} == {one.digest, two.digest}
+    _, data = registry.manifest(one.digest)
+    assert json.loads(data)["subject"]["digest"] == site.image.digest
 
 
 def test_what_is_there_is_not_moved_again(site: Site, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         service=request.service,
         package=spec.package,
         release=request.release,
-        version=source.digest if source and source.kind == "version" else _version(request),
+        version=source.version if source else str(catalog.facts(request.service, request.release)["version"]),
         requirements=catalog.data(request.service, request.release, "lock.txt"),
         top=catalog.data(request.service, request.release, "requirements.in"),
         base=base.digest if base else "",
@@ -139,10 +139,6 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         compressor=layers.COMPRESSOR,
     )
     return made, base
-
-
-def _version(request: Request) -> str:
-    return str(catalog.facts(request.service, request.release)["version"])
 
 
 def _with_extras(request: Request) -> Request:
@@ -184,15 +180,17 @@ def pull(name: str, kept: Kept, say: Say, *, plain_http: bool = False) -> Image:
 
 
 def push(image: Image, kept: Kept, target: str, say: Say, *, plain_http: bool = False) -> str:
-    """Bring an image to a registry; its name there, by digest. Raises PlaneshiftError."""
+    """Bring an image and its SBOM to a registry; its name there, by digest. Raises PlaneshiftError."""
+    from planeshift.images import oci
     from planeshift.images.reference import Reference
-    from planeshift.images.registry import Registry
+    from planeshift.images.registry import Registry, attach
     from planeshift.images.transport import Transport
 
     reference = Reference.parse(target)
     say(f"pushing {reference}")
     registry = Registry(Transport.of(reference, plain=plain_http, say=say), reference.repository)
     registry.push(image, kept.store, reference)
+    attach(registry, image.descriptor, oci.SPDX, sbom(image, kept), kept.store)
     return f"{reference}@{image.digest}"
 
 

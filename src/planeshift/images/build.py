@@ -9,7 +9,7 @@ from pathlib import Path
 
 from planeshift.drivers.local.uv import install_locked
 from planeshift.images import debian, patches, python, roots, sources
-from planeshift.images.entries import Entry, ordered, tree, whiteout
+from planeshift.images.entries import Entry, opaque, ordered, tree, whiteout
 from planeshift.images.kept import BASE, Kept
 from planeshift.images.oci import Layer
 from planeshift.images.packages import shipped
@@ -96,6 +96,8 @@ class Builder:
         def make() -> Layer:
             directory = self._tree(recipe, root, interpreter)
             entries = [Entry(python.PREFIX, "directory", 0o755), *tree(directory, at=python.PREFIX)]
+            if recipe.base:  # what an image below has there would be mixed with ours
+                entries.append(opaque(python.PREFIX))
             return self.kept.store.add_layer(
                 entries, f"planeshift: {recipe.package} {recipe.version} and what it needs"
             )

@@ -15,6 +15,7 @@ from planeshift.errors import PlaneshiftError, Problem
 
 EPOCH = 1767225600  # 2026-01-01: the time of every file in a layer
 WHITEOUT = ".wh."  # https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts
+OPAQUE = f"{WHITEOUT}{WHITEOUT}.opq"
 _CAPABILITY = "security.capability"
 _KINDS = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}
 
@@ -65,6 +66,11 @@ def whiteout(name: str) -> Entry:
     """A mark that what a lower layer has of this name is gone."""
     directory, _, base = name.rpartition("/")
     return Entry(f"{directory}/{WHITEOUT}{base}" if directory else f"{WHITEOUT}{base}", mode=0)
+
+
+def opaque(directory: str) -> Entry:
+    """A mark that a directory has nothing of what lower layers have in it."""
+    return Entry(f"{directory}/{OPAQUE}", mode=0)
 
 
 def ordered(entries: Iterable[Entry]) -> list[Entry]:

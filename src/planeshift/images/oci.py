@@ -18,6 +18,8 @@ from planeshift.errors import PlaneshiftError, Problem
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+SPDX = "application/spdx+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYER_ZSTD = LAYER + "+zstd"
 # Docker's own names for the same things, which registries and archives still hold.
@@ -153,14 +155,24 @@ class Config:
         )
 
 
-def manifest(config: Descriptor, layers: Iterable[Descriptor], annotations: Mapping[str, str]) -> bytes:
-    """The manifest blob."""
+def manifest(
+    config: Descriptor,
+    layers: Iterable[Descriptor],
+    annotations: Mapping[str, str],
+    *,
+    subject: Descriptor | None = None,
+    artifact: str = "",
+) -> bytes:
+    """The manifest blob; with a `subject`, of an artifact about that image."""
     found: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": config.plain(),
         "layers": [layer.plain() for layer in layers],
     }
+    if subject:
+        about = Descriptor(subject.media_type, subject.digest, subject.size)
+        found |= {"subject": about.plain(), "artifactType": artifact}
     return canonical(found | ({"annotations": dict(annotations)} if annotations else {}))
 
 

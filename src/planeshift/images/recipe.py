@@ -28,6 +28,12 @@ class Source:
     place: str
     digest: str
 
+    @property
+    def version(self) -> str:
+        """What an image's label says: the version where it is known before anything is built."""
+        short = self.digest.removeprefix("sha256:")[:12]
+        return self.digest if self.kind == "version" else f"{self.kind}-{short}"
+
 
 @dataclass(frozen=True)
 class Recipe:

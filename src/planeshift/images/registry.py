@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,16 +123,16 @@ class Registry:
         if served.digest != manifest.digest:
             raise self._wrong(manifest.digest, served.digest)
 
-    def put(self, which: str, media_type: str, data: bytes) -> None:
-        """Bring a manifest, under a tag or its digest."""
+    def put(self, which: str, media_type: str, data: bytes) -> bool:
+        """Bring a manifest, under a tag or its digest; whether the registry noted what it refers to."""
 
-        def once() -> None:
+        def once() -> bool:
             headers = {"Content-Type": media_type}
-            self.transport.checked(
-                self._request("PUT", f"manifests/{which}", headers=headers, body=data), 201
-            ).drain_conn()
+            response = self._request("PUT", f"manifests/{which}", headers=headers, body=data)
+            self.transport.checked(response, 201).drain_conn()
+            return "OCI-Subject" in response.headers
 
-        self.transport.patiently(f"naming {self.repository}:{which}", once)
+        return bool(self.transport.patiently(f"naming {self.repository}:{which}", once))
 
     def send(self, blob: Descriptor, path: Path) -> None:
         """Bring a blob; one that breaks off is gone on with from what the registry says that it has."""
@@ -277,19 +276,31 @@ class _From:
         return self.file.tell() - self.start
 
 
+def attach(registry: Registry, subject: Descriptor, kind: str, document: bytes, store: Store) -> Descriptor:
+    """Bring a document about an image, as what refers to it: found by the registry's API for that, or, where it has none,
+    by the tag that stands in (distribution-spec, "referrers tag schema")."""
+    empty = Descriptor(oci.EMPTY, *store.add(b"{}"))
+    body = Descriptor(kind, *store.add(document))
+    for blob in (empty, body):
+        registry.send(blob, store.path(blob.digest))
+    data = oci.manifest(empty, [body], {}, subject=subject, artifact=kind)
+    found = Descriptor(oci.MANIFEST, oci.digest_of(data), len(data))
+    if not registry.put(found.digest, found.media_type, data):
+        listed = {d.digest: d for d in referrers(registry, subject)} | {found.digest: found}
+        registry.put(_stand_in(subject), oci.INDEX, oci.index(listed.values()))
+    return found
+
+
 def referrers(registry: Registry, subject: Descriptor) -> list[Descriptor]:
-    """What the registry keeps about an image, such as its SBOM: by the API for that, or else by the tag that stands in."""
-    for path in (f"referrers/{subject.digest}", f"manifests/{fallback(subject)}"):
+    """What the registry keeps about an image, such as its SBOM."""
+    for path in (f"referrers/{subject.digest}", f"manifests/{_stand_in(subject)}"):
         response = registry._request("GET", path, headers={"Accept": oci.INDEX})
         if response.status == 200:
-            data = _all_of(response, oci.MAX_DOCUMENT)
-            with contextlib.suppress(PlaneshiftError, json.JSONDecodeError):
-                listed = oci.document(data, "index").get("manifests") or []
-                return [Descriptor.parse(d) for d in listed]
+            listed = oci.document(_all_of(response, oci.MAX_DOCUMENT), "index").get("manifests") or []
+            return [Descriptor.parse(d) for d in listed]
         response.drain_conn()
     return []
 
 
-def fallback(subject: Descriptor) -> str:
-    """The tag under which referrers stand where a registry has no API for them (distribution-spec, referrers tag schema)."""
+def _stand_in(subject: Descriptor) -> str:
     return subject.digest.replace(":", "-")

@@ -16,11 +16,10 @@ from planeshift.drivers.local.command import run
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.images import oci
 from planeshift.images.debian import need
-from planeshift.images.entries import WHITEOUT, Entry, member
+from planeshift.images.entries import OPAQUE, WHITEOUT, Entry, member
 from planeshift.images.oci import Layer
 from planeshift.ports import Say
 
-_OPAQUE = f"{WHITEOUT}{WHITEOUT}.opq"
 _MAX_UNPACKED = 16 << 30
 _INSIDE = """
 set -e
@@ -163,7 +162,7 @@ def _member(root: Path, info: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
     if path == root:
         return
     _directory(root, str(path.parent.relative_to(root)))
-    if path.name == _OPAQUE:
+    if path.name == OPAQUE:
         for left in path.parent.iterdir():
             _gone(left)
     elif path.name.startswith(WHITEOUT):

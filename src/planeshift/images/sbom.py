@@ -16,7 +16,7 @@ from email.parser import HeaderParser
 from typing import Any
 from urllib.parse import quote
 
-from planeshift.images.entries import WHITEOUT, Entry
+from planeshift.images.entries import OPAQUE, WHITEOUT, Entry
 from planeshift.images.oci import CREATED, canonical
 
 _METADATA = re.compile(r"(?P<site>.*site-packages)/(?P<name>[^/]+)\.dist-info/(?P<file>METADATA|RECORD)")
@@ -59,7 +59,10 @@ class Contents:
         """Add the next layer; a file's content must be bytes."""
         for entry in entries:
             directory, _, base = entry.name.rpartition("/")
-            if base.startswith(WHITEOUT):
+            if base == OPAQUE:
+                for held in [f for f, h in self.files.items() if f.startswith(f"{directory}/") and h.by != by]:
+                    self._gone(held)
+            elif base.startswith(WHITEOUT):
                 self._gone(f"{directory}/{base.removeprefix(WHITEOUT)}".lstrip("/"))
             elif entry.kind == "file" and isinstance(entry.content, bytes):
                 sha1 = hashlib.sha1(entry.content, usedforsecurity=False).hexdigest()
