@@ -289,3 +289,11 @@ def test_what_is_not_started(option: list[str], tmp_path: Path) -> None:
 
     result = CliRunner().invoke(command, ["--storage", str(tmp_path / "s"), *option])
     assert isinstance(result.exception, PlaneshiftError) and result.exception.problems[0].code in ("PS435", "PS108")
+
+
+def test_every_option_of_the_server_is_documented() -> None:
+    from planeshift.cli.chart_serve import serve as command
+
+    page = (Path(__file__).parents[2] / "docs" / "chart-repository.md").read_text()
+    named = {name for option in command.params for name in option.opts}
+    assert not [n for n in named if n not in page]
