@@ -92,6 +92,14 @@ def test_a_user_that_is_not_there_is_not_in_the_state(identity: Rig) -> None:
     assert identity.entries.user not in state.users
 
 
+def test_a_user_is_removed_and_one_that_is_not_there_is_no_error(identity: Rig) -> None:
+    identity.ensure()
+    for _ in range(2):
+        identity.port.remove(identity.url, identity.password, "", identity.entries.user)
+        state = identity.port.state(identity.url, identity.password, "", [identity.entries])
+        assert state is not None and identity.entries.user not in state.users
+
+
 def test_a_user_that_has_another_password_keeps_it(identity: Rig) -> None:
     identity.ensure()
     with pytest.raises(PlaneshiftError) as caught:

@@ -199,6 +199,14 @@ def test_what_is_there_is_never_replaced(secrets: Secrets) -> None:
     assert secrets.read("secrets/a.yaml") == {"password": "first", "more": "x"}
 
 
+def test_values_are_changed_and_removed(secrets: Secrets) -> None:
+    secrets.add("secrets/a.yaml", VALUES)
+    secrets.change("secrets/a.yaml", {"password": "new # one", "keys": None, "more": {"0": "x"}, "absent": None})
+    assert secrets.read("secrets/a.yaml") == {"password": "new # one", "number": "0123", "more": {"0": "x"}}
+    secrets.change("secrets/a.yaml", {"more": {"1": "y"}})
+    assert secrets.read("secrets/a.yaml") == {"password": "new # one", "number": "0123", "more": {"1": "y"}}
+
+
 def test_a_real_secret_file_keeps_its_words_and_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "secrets" / "a.yaml"
     path.parent.mkdir()
@@ -208,6 +216,8 @@ def test_a_real_secret_file_keeps_its_words_and_is_its_owners_alone(tmp_path: Pa
     assert secrets.read("secrets/a.yaml") == {"password": "123456"}
     secrets.add("secrets/a.yaml", {"more": "x"})
     assert path.read_text().startswith("# my own words\npassword: 123456  # from the vault\n")
+    secrets.change("secrets/a.yaml", {"more": None, "last": "y"})
+    assert path.read_text() == '# my own words\npassword: 123456  # from the vault\nlast: "y"\n'
     assert path.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "secrets" / ".gitignore").read_text() == "*\n"
 

@@ -69,3 +69,11 @@ def test_one_that_was_altered_is_refused(site: Path) -> None:
         secrets.read("secrets/a.yaml")
     assert caught.value.problems[0].code == "PS1005"
     assert "quoted" not in str(caught.value)
+
+
+def test_a_sealed_file_is_changed_in_one_write(site: Path) -> None:
+    secrets = SecretFiles(site)
+    secrets.add("secrets/a.yaml", VALUES)
+    secrets.change("secrets/a.yaml", {"password": "new", "keys": None, "more": {"0": "x"}, "absent": None})
+    assert secrets.read("secrets/a.yaml") == {"password": "new", "number": "0123", "more": {"0": "x"}}
+    assert "new" not in (site / "secrets/a.yaml").read_text()

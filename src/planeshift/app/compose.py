@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 
 from planeshift.app.clusters import LocalImages, clusters
+from planeshift.app.rotate import Rotation
 from planeshift.app.site import Site, host_paths, runtime
 from planeshift.drivers import files
 from planeshift.drivers.clock import SystemClock
@@ -15,9 +17,14 @@ from planeshift.drivers.keystone import KeystoneIdentity
 from planeshift.drivers.local.host import LocalHost
 from planeshift.drivers.maker import RandomMaker
 from planeshift.drivers.secretfiles import SecretFiles
+from planeshift.engine.run import Listener
 from planeshift.engine.world import World
+from planeshift.ports import DatabaseUsers, Say
+from planeshift.render import topology
 from planeshift.render.build import build
 from planeshift.render.desired import HostPaths
+
+DATABASES = "secrets/databases.yaml"  # who may make users: a database's name → user and password
 
 
 def world(site: Site) -> World:
@@ -40,6 +47,25 @@ def world(site: Site) -> World:
         clock=SystemClock(),
         render=lambda secrets, views: build(site.cloud, site.tree, secrets, paths, views),
     )
+
+
+def rotation(site: Site, listen: Listener, say: Say) -> Rotation:
+    """What `rotate` works with."""
+
+    def tries(made: World, service: str) -> DatabaseUsers:
+        from planeshift.drivers.databases.users import MysqlUsers
+
+        return MysqlUsers(made.desired.databases[service], administrator(made, service))
+
+    def administrator(made: World, service: str) -> dict[str, str]:
+        name = topology.database_name(site.cloud, service)
+        found = made.secrets.read(DATABASES).get(name, {})
+        return dict(found) if isinstance(found, dict) and found.get("user") and found.get("password") else {}
+
+    def users(made: World, service: str) -> DatabaseUsers | None:
+        return tries(made, service) if administrator(made, service) else None
+
+    return Rotation(lambda: world(site), users, tries, listen, say, time.sleep)
 
 
 def _left(site: Site) -> list[str]:

@@ -45,8 +45,11 @@ def authtoken(site: Site, user: str) -> Options:
 
 
 def authtoken_secret(site: Site) -> Options:
-    """The password that goes with `authtoken`."""
-    return {"keystone_authtoken": {"password": site.secret("service_password")}}
+    """The password that goes with `authtoken`; the user, too, once the two have been rotated."""
+    section: dict[str, str | int | bool | list[str]] = {"password": site.secret("service_password")}
+    if site.secret("service_user"):
+        section["username"] = site.secret("service_user")
+    return {"keystone_authtoken": section}
 
 
 def database(site: Site, section: str = "database") -> Options:

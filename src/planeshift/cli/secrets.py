@@ -30,6 +30,7 @@ _COMMANDS = {  # name → module of planeshift.cli, in the order in which they a
     "rewrap": "secretkeys",
     "rotate-key": "secretkeys",
     "key": "secretstore",
+    "rotate": "secretrotate",
     "audit": "secretaudit",
     "migrate": "secretaudit",
     "doctor": "secretkeys",

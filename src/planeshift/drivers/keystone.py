@@ -62,6 +62,16 @@ class KeystoneIdentity:
                 Problem("PS702", f"Keystone does not answer at {url}", why=str(error), hint=hint)
             ) from error
 
+    def remove(self, url: str, password: str, ca: str, user: str) -> None:
+        try:
+            client = _Client(url, ca)
+            client.log_in(password)
+            found = client.find("users", user)
+            if found is not None:
+                client.request("DELETE", f"/users/{quote(found)}")
+        except Unavailable as error:
+            raise PlaneshiftError(Problem("PS702", f"Keystone does not answer at {url}", why=str(error))) from error
+
 
 def _ensure(client: _Client, entries: IdentityEntries, password: str) -> Iterator[str]:
     if entries.user:

@@ -63,6 +63,29 @@ class SecretFiles:
         else:
             self._add_plain(target, entries, {**there, **new}, path)
 
+    def change(self, path: str, values: Mapping[str, SecretValue | None]) -> None:
+        from planeshift.secrets import edits, formats
+
+        target = self.root / path
+        expected = {**self.read(path), **values}
+        content = target.read_bytes() if target.exists() else _HEADER.encode()
+        file = _opened(target) if sealed(content) else None
+        text = file.text if file else content.decode()
+        for name, value in values.items():
+            parsed = formats.parse("yaml", text, path)
+            if parsed.documents[0].get(name) is not None:
+                text = edits.unset("yaml", parsed, (name,), path)
+            if value is not None:
+                text = text + ("" if text.endswith("\n") or not text else "\n") + _entry(name, value)
+        _check(text, {k: v for k, v in expected.items() if v is not None}, path)
+        if file:
+            from planeshift.secrets import work
+
+            work.change(file, text)
+        else:
+            files.private(target.parent)
+            files.write(target, text.encode(), 0o600)
+
     def _add_plain(self, target: Path, entries: str, expected: Mapping[str, SecretValue], path: str) -> None:
         files.private(target.parent)
         ignore = target.parent / ".gitignore"

@@ -424,6 +424,11 @@ CODES: dict[str, tuple[str, str]] = {
         "an old key whose only nonce was used",
         "helm-barbican keeps one nonce a release. A second file under it would give both away.",
     ),
+    "PS1022": (
+        "a credential cannot be rotated",
+        "Two users take turns: the next one is made and tried, every backend is brought to it, the old one is removed last. "
+        "Run again, a rotation goes on from where it was.",
+    ),
     "PS1016": ("git cannot tell", "A command of git's failed; its words say why."),
     # --- PS9xx: bugs
     "PS901": ("a bug of planeshift", "Please report it with what `planeshift doctor` prints."),

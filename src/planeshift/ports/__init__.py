@@ -197,6 +197,9 @@ class Identity(Protocol):
     def ensure(self, url: str, password: str, ca: str, entries: IdentityEntries, service_password: str) -> list[str]:
         """Make what is missing of a service's entries, leave what is there, and say what was made."""
 
+    def remove(self, url: str, password: str, ca: str, user: str) -> None:
+        """Remove a user, where it is there."""
+
 
 class Secrets(Protocol):
     """The operator's secret files."""
@@ -206,6 +209,25 @@ class Secrets(Protocol):
 
     def add(self, path: str, values: Mapping[str, SecretValue]) -> None:
         """Add values to a secret file, keeping what is there, its comments too; made 0600."""
+
+    def change(self, path: str, values: Mapping[str, SecretValue | None]) -> None:
+        """Set values of a secret file, or remove those that are None, in one write."""
+
+
+class DatabaseUsers(Protocol):
+    """Users of one database, as its administrator."""
+
+    def works(self, user: str, password: str) -> bool:
+        """Whether a user can use the database with this password. Needs no administrator."""
+
+    def copy(self, old: str, new: str, password: str) -> None:
+        """Make `new` be a user with this password and the rights of `old`."""
+
+    def connections(self, user: str) -> int:
+        """How many connections a user has open."""
+
+    def remove(self, user: str) -> None:
+        """Remove a user."""
 
 
 class Maker(Protocol):

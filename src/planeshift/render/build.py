@@ -170,7 +170,7 @@ class _Builder:
             type=spec.type,
             region=self.cloud.spec.region,
             endpoints={"public": public + spec.path, "internal": internal + spec.path},
-            user=spec.name if spec.roles else "",
+            user=str(self.sites.secrets.get(spec.name, {}).get("service_user") or spec.name) if spec.roles else "",
             roles=spec.roles,
         )
 

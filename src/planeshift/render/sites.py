@@ -82,7 +82,9 @@ class Sites:
         database = topology.database(self.cloud, service)
         if database is None or database.engine == topology.SQLITE:
             return f"sqlite:///{sqlite}"
-        user, password = database.user or service, self.secrets.get(service, {}).get("database_password", "")
+        secrets = self.secrets.get(service, {})
+        # A rotated credential names its user in the secret file.
+        user, password = secrets.get("database_user") or database.user or service, secrets.get("database_password", "")
         # No more is quoted than a URL needs: Keystone's migrations cannot have a % in theirs.
         credentials = f"{user}:{quote(str(password), safe=_PLAIN)}" if with_password else user
         return f"mysql+pymysql://{credentials}@{database.host}:{database.port}/{database.name or service}?charset=utf8"

@@ -162,8 +162,12 @@ def component(cloud: model.Cloud, service: str, backend: model.Backend) -> Compo
 
 def database(cloud: model.Cloud, service: str) -> model.Database | None:
     """The database that a service uses: the one it names, else one called `main`, else none declared."""
-    name = cloud.spec.services[service].database.get("main", "main")
-    return cloud.spec.databases.get(name)
+    return cloud.spec.databases.get(database_name(cloud, service))
+
+
+def database_name(cloud: model.Cloud, service: str) -> str:
+    """What the cloud file calls the database that a service uses."""
+    return cloud.spec.services[service].database.get("main", "main")
 
 
 def engine(cloud: model.Cloud, service: str) -> str:

@@ -47,6 +47,14 @@ class MemoryIdentity(Port):
                 self.faults.tear()
         return said
 
+    @port(changes=True)
+    def remove(self, url: str, password: str, ca: str, user: str) -> None:
+        there = self._logged_in(url, password, ca)
+        if there is None:
+            raise PlaneshiftError(Problem("PS702", f"Keystone does not answer at {url}"))
+        there.passwords.pop(user, None)
+        there.roles.pop(user, None)
+
     def _user(self, there: KeystoneData, entries: IdentityEntries, password: str) -> list[str]:
         said = []
         if entries.user not in there.passwords:

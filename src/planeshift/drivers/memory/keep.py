@@ -29,6 +29,15 @@ class MemorySecrets(Port):
         there = self.data.secrets.setdefault(path, {})
         there.update({name: value for name, value in values.items() if name not in there})
 
+    @port(changes=True)
+    def change(self, path: str, values: Mapping[str, SecretValue | None]) -> None:
+        there = self.data.secrets.setdefault(path, {})
+        for name, value in values.items():
+            if value is None:
+                there.pop(name, None)
+            else:
+                there[name] = value
+
 
 class MemoryMaker(Port):
     """Values that differ from one another; guessable, so good for nothing but a world in memory."""
