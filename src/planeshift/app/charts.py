@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planeshift import catalog
 from planeshift.charts.names import RESERVED
 from planeshift.charts.store import Store, StoreError
-from planeshift.errors import PlaneshiftError, Problem
+from planeshift.drivers import files
+from planeshift.errors import Exit, PlaneshiftError, Problem
+from planeshift.model.load import nearest
 
 if TYPE_CHECKING:
     from pysequoia import Cert
 
     from planeshift.charts.remote import Offer, Remote
     from planeshift.charts.server.auth import Authenticator
+
+
+def export(services: Iterable[str], directory: Path) -> list[Path]:
+    """Write the charts of services (of all, where none is named) below a directory; theirs, which they fill exactly.
+
+    Raises PlaneshiftError: PS205 for an unknown service, PS401 where something that is no chart of ours is in the way.
+    """
+    from planeshift.render.chart import chart
+
+    known = catalog.names()
+    wanted = list(services) or list(known)
+    for name in wanted:
+        if name not in known:
+            hint = nearest(name, list(known)) or f"There are {', '.join(known)}."
+            raise PlaneshiftError(Problem("PS205", f"unknown service `{name}`", hint=hint), exit_code=Exit.USAGE)
+    written = []
+    for name in wanted:
+        target, found = directory / name, chart(catalog.service(name))
+        if target.is_dir() and any(target.iterdir()) and not (target / "templates/_facts.tpl").is_file():
+            raise PlaneshiftError(Problem("PS401", f"{target} holds something else", hint="Choose another directory."))
+        with files.failing(f"{target} cannot be written"):
+            if target.is_dir():
+                shutil.rmtree(target)  # what an earlier version had is gone
+            for path, content in found.items():
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (target / path).write_bytes(content)
+        written.append(target)
+    return written
 
 
 def open_store(storage: str) -> Store:

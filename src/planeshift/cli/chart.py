@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # name → module, in the order of a chart's life
 _COMMANDS = {
+    "export": "chart_export",
     "package": "chart_life",
     "sign": "chart_life",
     "verify": "chart_life",
