@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import yaml
+from lightkube import Client
 from lightkube.core.exceptions import ApiError
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
@@ -20,6 +21,7 @@ from planeshift import catalog
 from planeshift.drivers.kubernetes import api, objects, pods
 from planeshift.drivers.kubernetes.helm import Helm
 from planeshift.drivers.kubernetes.releases import Release, decode, newest
+from planeshift.drivers.kubernetes.watching import news
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
 from planeshift.ports import Say
@@ -52,6 +54,9 @@ class KubernetesCluster:
 
     @cached_property
     def _client(self) -> Any:  # its objects have every field optional, and we ask the API for what must be there
+        return self._connect()
+
+    def _connect(self) -> Client:
         return api.connect(self.name, self._kubeconfig, self._context, self._namespace)
 
     @cached_property
@@ -220,22 +225,21 @@ class KubernetesCluster:
     def _follow(self, name: str, what: str, say: Say) -> None:
         """Wait for a job's end; its last lines are the reason where it fails."""
         began, told = time.monotonic(), 0.0
-        while True:
-            job = self._get(Job, name)
-            if job is None or _ended(job):
-                break
-            there = list(self._client.list(Pod, labels={"job-name": name}))
-            stuck = pods.hopeless(there)
-            if stuck:
-                self._delete(Job, name, cascade=CascadeType.BACKGROUND)
-                raise PlaneshiftError(Problem("PS717", f"{what} cannot run in {self.name}", why=pods.reason(stuck)))
-            waited = time.monotonic() - began
-            if waited - told > 5:
-                told = waited
-                last = [line for p in there for line in pods.tail(self._client, p.metadata.name, 1)]
-                reasons = [pods.reason(p) for p in there if pods.reason(p)]
-                say(f"waiting for {what} since {waited:.0f} s; {(reasons or last or ['no word yet'])[0]}")
-            time.sleep(0.3)
+        kinds = {Job: {"fields": {"metadata.name": name}}, Pod: {"labels": {"job-name": name}}}
+        with news(self._connect(), kinds) as wait:
+            while (job := self._get(Job, name)) is not None and not _ended(job):
+                there = list(self._client.list(Pod, labels={"job-name": name}))
+                stuck = pods.hopeless(there)
+                if stuck:
+                    self._delete(Job, name, cascade=CascadeType.BACKGROUND)
+                    raise PlaneshiftError(Problem("PS717", f"{what} cannot run in {self.name}", why=pods.reason(stuck)))
+                waited = time.monotonic() - began
+                if waited - told > 5:
+                    told = waited
+                    last = [line for p in there for line in pods.tail(self._client, p.metadata.name, 1)]
+                    reasons = [pods.reason(p) for p in there if pods.reason(p)]
+                    say(f"waiting for {what} since {waited:.0f} s; {(reasons or last or ['no word yet'])[0]}")
+                wait(3)
         succeeded = job is not None and bool(job.status and job.status.succeeded)
         lines = [
             line
@@ -278,24 +282,27 @@ class KubernetesCluster:
 
     def _wait(self, name: str, say: Say) -> None:
         """Wait until all pods of the newest generation are ready. Raises (PS718) with the reason where they are not."""
-        deadline, told = time.monotonic() + READY_SECONDS, time.monotonic()
-        while time.monotonic() < deadline:
-            # The watch begins with what is there, and ends by itself now and then: pods have news of their own.
-            for _, deployment in self._client.watch(Deployment, fields={"metadata.name": name}, server_timeout=3):
-                if _complete(deployment):
-                    return
-                if time.monotonic() - told > 3:
-                    break
-            told = time.monotonic()
-            there = pods.of(self._client, name)
-            stuck = pods.hopeless(there)
-            if stuck:
-                raise self._not_ready(name, stuck)
-            waiting = [p for p in there if not pods.ready(p) and not p.metadata.deletionTimestamp]
-            reasons = "; ".join(dict.fromkeys(filter(None, map(pods.reason, waiting))))
-            last = [line for p in waiting[:1] for line in pods.tail(self._client, p.metadata.name, 1)]
-            say(f"waiting for {len(waiting)} pods of {name}: {reasons or (last or ['starting'])[0]}")
-        raise self._not_ready(name, next((p for p in pods.of(self._client, name) if not pods.ready(p)), None))
+        began, told = time.monotonic(), 0.0
+        kinds = {Deployment: {"fields": {"metadata.name": name}}, Pod: {"labels": {pods.INSTANCE: name}}}
+        with news(self._connect(), kinds) as wait:
+            while not _complete(self._get(Deployment, name)):
+                there = pods.of(self._client, name)
+                stuck = pods.hopeless(there)
+                waited = time.monotonic() - began
+                if stuck or waited > READY_SECONDS:
+                    waiting = (p for p in there if not pods.ready(p))
+                    raise self._not_ready(name, stuck or next(waiting, None))
+                if waited - told > 3:
+                    told = waited
+                    self._tell(name, there, waited, say)
+                wait(3)
+
+    def _tell(self, name: str, there: Sequence[Any], waited: float, say: Say) -> None:
+        waiting = [p for p in there if not pods.ready(p) and not p.metadata.deletionTimestamp]
+        reasons = "; ".join(dict.fromkeys(filter(None, map(pods.reason, waiting))))
+        last = [line for p in waiting[:1] for line in pods.tail(self._client, p.metadata.name, 1)]
+        word = reasons or (last or ["starting"])[0]
+        say(f"waiting for {name} since {waited:.0f} s, {len(waiting)} pods are not ready: {word}")
 
     def _not_ready(self, name: str, pod: Any) -> PlaneshiftError:
         if pod is None:
@@ -347,6 +354,8 @@ def _balancer(service: Any) -> str:
 
 def _complete(deployment: Any) -> bool:
     """As kubectl rollout status has it, and no pod of before counts."""
+    if deployment is None:
+        return False
     status, wanted = deployment.status, deployment.spec.replicas
     if status is None or (status.observedGeneration or 0) < deployment.metadata.generation:
         return False

@@ -9,6 +9,7 @@ kind: Job
 metadata:
   name: {{ .Values.job.name }}
   labels: {{- include "planeshift.labels" . | nindent 4 }}
+  annotations: {kube-score/ignore: container-image-pull-policy}
 spec:
   backoffLimit: 0
   activeDeadlineSeconds: {{ .Values.job.deadline }}
@@ -36,7 +37,9 @@ kind: Job
 metadata:
   name: {{ $name }}
   labels: {{- include "planeshift.labels" . | nindent 4 }}
-  annotations: {{- toYaml $hook | nindent 4 }}
+  annotations:
+    {{- toYaml $hook | nindent 4 }}
+    kube-score/ignore: container-image-pull-policy
 spec:
   backoffLimit: 2
   activeDeadlineSeconds: {{ .Values.migrate.deadline }}
