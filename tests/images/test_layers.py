@@ -15,7 +15,7 @@ import zstandard
 
 from planeshift.errors import PlaneshiftError
 from planeshift.images import Config, Entry, Store, link, tree
-from planeshift.images.entries import EPOCH, ordered
+from planeshift.images.entries import EPOCH, member, ordered
 
 
 def _unpacked(store: Store, digest: str) -> tarfile.TarFile:
@@ -60,6 +60,32 @@ def test_a_layer_holds_what_the_tree_had(tmp_path: Path) -> None:
         assert members["lib/also"].islnk() and members["lib/also"].linkname == "bin/run"
         assert members["lib/naïve"].linkname == "../bin/run"
         assert found.extractfile("lib/" + "long" * 40).read() == b"x" * 3_000_000  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry("a"),
+        Entry("d", "directory", 0o1777, 7, 8),
+        Entry("x/" * 49 + "123", content=b"1"),
+        Entry("x/" * 49 + "1234", content=b"1"),
+        Entry("y" * 155 + "/" + "z" * 100, mode=0o4755),
+        Entry("y" * 156 + "/" + "z" * 100),
+        Entry("y" * 101),
+        Entry("d" * 120, "directory"),
+        Entry("p" * 30 + "/" + "d" * 99, "directory"),
+        Entry("ü" * 60),
+        Entry("l", "link", 0o777, target="t" * 100),
+        Entry("l", "link", 0o777, target="t" * 101),
+        Entry("u", uid=0o7777777, gid=0o10000000),
+        Entry("c", capability=b"\x01\0\0\x02\x20\xff"),
+    ],
+)
+def test_a_header_says_what_the_entry_says(entry: Entry) -> None:
+    data = entry.header() + (entry.content if isinstance(entry.content, bytes) else b"")
+    with tarfile.open(fileobj=io.BytesIO(data.ljust(len(data) + -len(data) % 512 + 1024, b"\0"))) as tar:
+        (info,) = tar.getmembers()
+        assert member(info, tar) == entry
 
 
 @pytest.mark.parametrize("name", ["../out", "a/../../b", "", "/etc/passwd", "a//b", "./a"])

@@ -112,6 +112,8 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
     from planeshift.images.recipe import Recipe
 
     request = _checked(request)
+    if not request.lock and not request.base:
+        request = replace(request, lock=variables.get("PLANESHIFT_IMAGE_LOCK", ""))
     spec = catalog.service(request.service)
     request = _with_extras(request) if request.cloud else request
     source = None
@@ -219,7 +221,8 @@ def _lock(request: Request, kept: Kept) -> Any:
 def inputs(request: Request, variables: Mapping[str, str]) -> list[str]:
     """Every file and directory that a request's image depends on, and where the image itself is noted."""
     program = Path(__file__).resolve().parent.parent
-    given = [request.lock, request.cloud, request.patches, request.wheels, request.source, request.base]
+    lock = request.lock or variables.get("PLANESHIFT_IMAGE_LOCK", "")
+    given = [lock, request.cloud, request.patches, request.wheels, request.source, request.base]
     index = kept(variables).store.directory / "index.json"
     service = program / "catalog" / request.service
     return [str(program / "images"), str(service), str(Path(__file__)), str(index), *filter(None, given)]

@@ -15,7 +15,7 @@ _END = "\0"  # between the parts of a note; no argument and no path holds it
 
 def answer(arguments: Sequence[str], variables: Mapping[str, str]) -> str | None:
     """What the command line printed when it last did its work, if all is still as it was then; else None."""
-    key = _key(arguments)
+    key = _key(arguments, variables)
     try:
         with open(_place(key, variables), encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
             found, printed, *rest = file.read().split(_END)
@@ -31,7 +31,7 @@ def remember(arguments: Sequence[str], variables: Mapping[str, str], paths: Iter
 
     from planeshift.drivers import files
 
-    key = _key(arguments)
+    key = _key(arguments, variables)
     depended = [part for given in paths for path in _below(os.path.abspath(given)) for part in (path, state(path))]  # noqa: PTH100
     note = _END.join([key, printed, *depended])
     files.write(Path(_place(key, variables)), note.encode("utf-8", "surrogateescape"))
@@ -54,10 +54,11 @@ def _below(path: str) -> list[str]:
     return found
 
 
-def _key(arguments: Sequence[str]) -> str:
+def _key(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
     from planeshift import __version__
 
-    return "\n".join([__version__, os.getcwd(), *arguments])  # noqa: PTH109
+    ours = sorted(f"{name}={value}" for name, value in variables.items() if name.startswith("PLANESHIFT_"))
+    return "\n".join([__version__, os.getcwd(), *ours, *arguments])  # noqa: PTH109
 
 
 def _place(key: str, variables: Mapping[str, str]) -> str:

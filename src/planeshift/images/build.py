@@ -179,7 +179,7 @@ def _with_compiled(names: Sequence[str], interpreter: python.Interpreter) -> lis
 
 def _held(entry: Entry) -> Entry:
     """An entry with its content in memory, since its directory goes."""
-    return replace(entry, content=entry.content.read_bytes()) if isinstance(entry.content, Path) else entry
+    return entry if isinstance(entry.content, bytes) else replace(entry, content=Path(entry.content).read_bytes())
 
 
 def _text(root: Path, name: str) -> str:

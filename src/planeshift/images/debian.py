@@ -85,8 +85,8 @@ def fetch(lock: Lock, kept: Path, say: Say) -> list[Path]:
         lost = [f"{p.name} {p.version}: {why}" for p in missing if (why := _download(p, _kept(kept, p), archives))]
         if lost:
             hint = (
-                "`planeshift image lock --output FILE` locks what the archive has today, for `image build --lock FILE`; "
-                "a mirror that keeps old packages can stand in this machine's apt sources."
+                "`planeshift image lock --output FILE` locks what the archive has today, for `image build --lock FILE` or "
+                "PLANESHIFT_IMAGE_LOCK=FILE; a mirror that keeps old packages can stand in this machine's apt sources."
             )
             what = f"{len(lost)} locked distribution package{'s' * (len(lost) > 1)} cannot be had"
             raise PlaneshiftError(Problem("PS425", what, why="\n".join(lost), hint=hint))

@@ -10,7 +10,7 @@ from planeshift.images.oci import Config, canonical, digest_of
 from planeshift.images.packages import Lock
 from planeshift.images.python import PREFIX
 
-BUILDER = 1  # counts up whenever the same inputs become other bytes
+BUILDER = 2  # counts up whenever the same inputs become other bytes
 UID = 42424  # LOCI's, which stock charts expect; the group's too
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "planeshift."

@@ -89,7 +89,7 @@ def lay(entries: Iterable[Entry], root: Path) -> None:
             elif entry.kind == "hardlink":
                 os.link(within(root, entry.target), path)
             else:
-                data = entry.content if isinstance(entry.content, bytes) else entry.content.read_bytes()
+                data = entry.content if isinstance(entry.content, bytes) else Path(entry.content).read_bytes()
                 path.write_bytes(data)
                 path.chmod(0o755 if entry.mode & 0o100 else 0o644)
 

@@ -62,7 +62,7 @@ def directory_digest(directory: Path) -> str:
     for entry in tree(directory):
         if entry.kind == "directory" or any(p in _IGNORED or p.endswith(".egg-info") for p in entry.name.split("/")):
             continue
-        content = entry.content.read_bytes() if isinstance(entry.content, Path) else b""
+        content = b"" if isinstance(entry.content, bytes) else Path(entry.content).read_bytes()
         line = f"{entry.name}\0{entry.mode:o}\0{entry.target}\0{hashlib.sha256(content).hexdigest()}\n"
         total.update(line.encode("utf-8", "surrogateescape"))
     return f"sha256:{total.hexdigest()}"
