@@ -14,9 +14,9 @@ from planeshift.charts.metadata import Metadata
 _MODULUS = 1 << 128
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: a hundred thousand are made at a start, and freezing doubles that
 class Entry:
-    """One version of a chart, as it lies in the store."""
+    """One version of a chart, as it lies in the store. Never changed."""
 
     name: str
     version: str
@@ -28,10 +28,10 @@ class Entry:
     json: bytes
     yaml: bytes
     prov: str = ""  # the provenance file's stamp; empty: there is none
-    key: Any = field(default=(), compare=False)
+    key: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (self.name, versions.newest_first(self.version)))
+        self.key = (self.name, versions.newest_first(self.version))
 
 
 def entry(

@@ -60,15 +60,18 @@ class Repository:
         self._lock = threading.Lock()
         self._looking = threading.Lock()
         self._token: str | None = None
+        self._unlooked = True  # what the ledger says was not yet held against the store
+        self._read_many: ReadMany | None = None
+        self._writing = 0  # uploads under way: until they end, the store's changes are ours
 
     def load(self, read_many: ReadMany | None = None) -> None:
-        """Learn what is in the store: from the ledger what is still as it was, the rest by reading it."""
+        """Learn what is in the store: from the ledger at once, to be held against the store soon; else by reading all."""
+        self._read_many = read_many
         if self._ledger is not None:
             known, self._unusable = self._ledger.load()
             self.index = self._indexed(known.values())
-        self.look(read_many)
-        if self._ledger is not None:
-            self._ledger.compact(self.index.all(), self._unusable)
+        if not self.index.versions:
+            self.look()
 
     def close(self) -> None:
         """Leave everything in order."""
@@ -185,16 +188,16 @@ class Repository:
     def look_if_changed(self) -> None:
         """Look the store over if it says that somebody added or removed files, not counting ourselves."""
         token = self.store.token(self.tenant)
-        if token is not None and token != self._token:
+        if self._unlooked or (token is not None and token != self._token and not self._writing):
             self.look()
 
-    def look(self, read_many: ReadMany | None = None) -> None:
+    def look(self) -> None:
         """Compare the index with the store's listing, and read what is new or changed. Raises StoreError."""
         with self._looking:
             token = self.store.token(self.tenant)
             listed = {s.file: s for s in self.store.list(self.tenant)}
             known = {e.file: e for e in self.index.all()}
-            self._look_at_charts(listed, known, read_many or _read_each)
+            self._look_at_charts(listed, known, self._read_many or _read_each)
             for file, e in known.items():
                 prov = listed.get(file + ".prov")
                 if file in listed and e.prov != (prov.stamp if prov else ""):
@@ -210,6 +213,9 @@ class Repository:
                 if gone and self.index.swap(e, None, e.name, e.version) and self._ledger:
                     self._ledger.drop(file)
             self._token = token
+            self._unlooked = False
+            if self._ledger is not None:
+                self._ledger.compact(self.index.all(), self._unusable)
 
     def _look_at_charts(self, listed: dict[str, Stat], known: dict[str, Entry], read_many: ReadMany) -> None:
         changed = [
@@ -285,7 +291,6 @@ class Repository:
         return self.index.get(name, version)
 
     def _put(self, found: Entry) -> None:
-        self._token = self.store.token(self.tenant)
         self.index.add(found)
         if self._ledger is not None:
             with self._lock:
@@ -319,12 +324,16 @@ class Repository:
             if self.rules.max_objects and old is None and self.index.versions + files > self.rules.max_objects:
                 raise LimitReached("repo has reached storage limit")
             self._promised += size
+            self._writing += 1
         return _Promise(self, size)
 
     def release(self, size: int) -> None:
-        """Give back room that was held."""
+        """Give back room that was held: an upload ended."""
+        token = self.store.token(self.tenant)
         with self._lock:
             self._promised -= size
+            self._writing -= 1
+            self._token = token
 
     def _thin(self, name: str) -> None:
         """Remove the oldest versions above the limit."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX = 128  # longer ones are no versions that a person made
 _NUMBER = r"(?:0|[1-9]\d{0,17})"
@@ -51,6 +52,7 @@ def parse(text: str) -> Version | None:
     return Version(int(found[1]), int(found[2] or 0), int(found[3] or 0), pre)
 
 
+@lru_cache(maxsize=65_536)  # many charts have the same versions
 def newest_first(text: str) -> Key:
     """A key that sorts versions as Helm lists them, newest first; what is no version comes last. Plain tuples: quick."""
     version = parse(text)

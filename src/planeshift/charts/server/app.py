@@ -203,6 +203,7 @@ class App:
         try:
             for tenant in await self.run(lambda: list(self.museum.discover(self.settings.depth))):
                 await self.run(self.museum.open, tenant)
+            await self.run(self.museum.look)
             for repository in self.museum.all():
                 await self.run(repository.index.form, "gzip", self._compress)
         except StoreError as problem:
@@ -212,7 +213,7 @@ class App:
             await asyncio.sleep(1)
             whole = time.monotonic() - looked >= self.settings.look_interval
             began = time.monotonic()
-            await self.run(lambda whole=whole: self.museum.look(whole=whole))
+            await self.run(self.museum.look, whole)
             if whole:  # never more than a twentieth of the time
                 looked = time.monotonic() + 20 * (time.monotonic() - began)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import logging
 import multiprocessing
@@ -58,7 +60,8 @@ class Museum:
                 exists = create or not tenant or self._exists(tenant)
                 found = Repository(self.store, tenant, self.rules, self._ledger(tenant) if exists else None)
                 if exists:
-                    found.load(lambda r, stats: read_many(self.store, r, stats))
+                    with _uncollected():
+                        found.load(lambda r, stats: read_many(self.store, r, stats))
                     self._repositories[tenant] = found
                 return found
         finally:
@@ -75,7 +78,7 @@ class Museum:
                 return
             level = [f"{t}/{f}".lstrip("/") for t in level for f in self.store.folders(t)]
 
-    def look(self, *, whole: bool) -> None:
+    def look(self, whole: bool = False) -> None:
         """Look for what others did to the store: everywhere, or where it says that something changed."""
         for repository in self.all():
             try:
@@ -98,6 +101,18 @@ class Museum:
             return None
         name = hashlib.sha256(f"{self.store.name}\0{tenant}".encode()).hexdigest()[:32]
         return Ledger(self._state / f"{name}.ledger", self.rules.base)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look at a hundred thousand new entries again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def read_many(store: Store, repository: Repository, stats: Sequence[Stat]) -> Iterator[tuple[Stat, Entry | str]]:

@@ -351,9 +351,9 @@ class Registry:
         """Remove the blobs that a manifest has put to use, and those that nobody came back for."""
         store = self._museum.store
         used = [_blob_file(asked, d) for d in set(re.findall(r"sha256:[0-9a-f]{64}", manifest.decode("latin-1")))]
-        limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - _STALE))
+        limit = (time.time() - _STALE) * 1e9
         try:
-            stale = [s.file for s in store.list(BLOBS) if s.created < limit] if secrets.randbelow(50) == 0 else []
+            stale = [s.file for s in store.list(BLOBS) if s.modified < limit] if secrets.randbelow(50) == 0 else []
             store.delete(BLOBS, used + stale)
         except StoreError:
             pass  # the next one will

@@ -6,6 +6,7 @@ returns; several servers may write to one store at the same time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,12 +31,19 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """A file as the store lists it. `stamp` tells one content from another; `created` is RFC 3339, UTC."""
+    """A file as the store lists it. `stamp` tells one content from another; `modified`: nanoseconds since 1970."""
 
     file: str
     size: int
     stamp: str
-    created: str
+    modified: int
+
+    @property
+    def created(self) -> str:
+        """When it was written, UTC, as Go writes times (RFC 3339)."""
+        seconds, rest = divmod(self.modified, 1_000_000_000)
+        whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + "Z"
 
 
 class Store(Protocol):

@@ -255,14 +255,7 @@ def _flush(directory: Path) -> None:
 
 def _stat(file: str, found: os.stat_result) -> Stat:
     stamp = f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
-    return Stat(file, found.st_size, stamp, rfc3339(found.st_mtime_ns))
-
-
-def rfc3339(nanoseconds: int) -> str:
-    """A time as Go writes it."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + "Z"
+    return Stat(file, found.st_size, stamp, found.st_mtime_ns)
 
 
 @contextlib.contextmanager

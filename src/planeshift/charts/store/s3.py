@@ -204,9 +204,9 @@ class _Claims:
 
 
 def _stat(meta: ObjectMeta) -> Stat:
-    created = meta["last_modified"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+    modified = int(meta["last_modified"].timestamp() * 1000) * 1_000_000
     tag = (meta["e_tag"] or "").strip('"').replace("\t", " ").replace("\n", " ")
-    return Stat(meta["path"].rpartition("/")[2], meta["size"], f"{meta['size']:x}-{tag}", created)
+    return Stat(meta["path"].rpartition("/")[2], meta["size"], f"{meta['size']:x}-{tag}", modified)
 
 
 @contextlib.contextmanager
