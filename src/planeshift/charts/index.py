@@ -146,7 +146,7 @@ class Index:
             return exact
         span = versions.parse_range(wanted)
         if span is None:
-            raise ValueError(f"improper constraint: {wanted}")
+            raise ValueError("constraint parser error")
         for found in self.chart(name):
             version = versions.parse(found.version)
             if version is not None and span.holds(version):

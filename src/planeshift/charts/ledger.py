@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,7 @@ class Ledger:
         self._magic = _MAGIC + purpose.encode("unicode_escape") + b"\n"
         self._file: int | None = None
         self._records = 0
+        self._lock = threading.Lock()
 
     def load(self) -> tuple[dict[str, Entry], dict[str, str]]:
         """What is known: entries by file, and the stamps of files that are no charts. Opens it for writing, too."""
@@ -79,6 +81,10 @@ class Ledger:
         found = list(entries)
         if self._file is None or (not always and self._records < 2 * len(found) + 10_000):
             return
+        with self._lock:
+            self._rewrite(found, unusable)
+
+    def _rewrite(self, found: list[Entry], unusable: dict[str, str]) -> None:
         fresh = self.path.with_suffix(".new")
         with contextlib.suppress(OSError):
             with fresh.open("wb") as file:
@@ -89,7 +95,8 @@ class Ledger:
                 descriptor = os.dup(file.fileno())
             os.set_inheritable(descriptor, False)
             fresh.replace(self.path)
-            os.close(self._file)
+            if self._file is not None:
+                os.close(self._file)
             self._file, self._records = descriptor, len(found) + len(unusable)
 
     def close(self) -> None:
@@ -114,7 +121,9 @@ class Ledger:
         return data
 
     def _append(self, record: bytes) -> None:
-        if self._file is not None:
+        with self._lock:
+            if self._file is None:
+                return
             with contextlib.suppress(OSError):
                 end = os.lseek(self._file, 0, os.SEEK_END)
                 if os.write(self._file, record) != len(record):

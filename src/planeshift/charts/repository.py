@@ -293,8 +293,7 @@ class Repository:
     def _put(self, found: Entry) -> None:
         self.index.add(found)
         if self._ledger is not None:
-            with self._lock:
-                self._ledger.add(found)
+            self._ledger.add(found)
 
     def _left(self, file: str, data: bytes) -> Stat | None:
         """The provenance that lay there before its chart came. One of other bytes (of the chart that was replaced, of an

@@ -32,7 +32,7 @@ Render = Callable[[list[Any], str], bytes]  # some items, and the group of the i
 class Segment:
     """Some neighbouring items and the forms of their text."""
 
-    __slots__ = ("_deflated", "_text", "_zstd", "before", "items", "keys", "newest")
+    __slots__ = ("_deflated", "_newest", "_text", "_zstd", "before", "items", "keys")
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
@@ -45,13 +45,20 @@ class Segment:
         self._text: bytes | None = None
         self._deflated: tuple[bytes, tuple[bytes, int]] | None = None  # with the text that it was made of
         self._zstd: tuple[bytes, bytes] | None = None
-        self.newest = max((i.created for i in self.items), default="")
+        self._newest: str | None = None
 
     def text(self, before: str, render: Render) -> bytes:
         """The items' text."""
         if self._text is None or self.before != before:
             self._text, self._deflated, self._zstd, self.before = render(self.items, before), None, None, before
         return self._text
+
+    @property
+    def newest(self) -> str:
+        """When the youngest item came to be."""
+        if self._newest is None:
+            self._newest = max((i.created for i in self.items), default="")
+        return self._newest
 
     def deflated(self, text: bytes) -> tuple[bytes, int]:
         """A text of this segment as raw deflate that ends on a byte, and its CRC; kept for the next who asks."""
