@@ -9,7 +9,7 @@ DEV := $(VENV)/.made-dev
 
 LAB_PACKAGES := catatonit conntrack containerd containernetworking-plugins e2fsprogs iproute2 iptables nftables runc
 
-.PHONY: help setup up down verify test test-core test-local test-cluster check soak refresh golden bench clean
+.PHONY: help setup up down verify test test-core test-charts test-local test-cluster check soak refresh golden bench clean
 
 help:            ## show these targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
@@ -45,10 +45,14 @@ check: $(DEV)  ## types, style and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
-test: setup check test-core test-local  ## everything: unit, golden, contract, transcripts, then the real services
+test: setup check test-core test-charts test-local  ## everything: unit, golden, contract, transcripts, then the real services
 
 test-core: $(DEV)  ## what needs no real service
-	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/local --ignore tests/cluster tests
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/local --ignore tests/cluster --ignore tests/charts tests
+
+test-charts: $(DEV)  ## the chart server and tools, with real Helm, a real S3 server (built by Go, once) and a real browser
+	@$(BIN)/planeshift tools build helm versitygw || echo "the tests that need Helm or an S3 server are skipped" >&2
+	@$(BIN)/pytest -n 2 --dist loadgroup tests/charts
 
 test-local: $(DEV)  ## real services: started, verified, broken, mended, removed
 	@$(BIN)/pytest -n 2 --dist loadgroup tests/local
@@ -58,7 +62,7 @@ test-cluster: setup $(DEV)  ## a real Kubernetes of namespaces on this machine: 
 	@$(BIN)/pytest -n 2 --dist loadgroup -rs tests/cluster
 
 soak: setup $(DEV)      ## the full kill matrix on real services; takes hours
-	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local
+	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local tests/charts
 
 refresh: $(DEV)  ## lock each service's releases anew: requirements, options, schema heads
 	@$(BIN)/python scripts/refresh.py

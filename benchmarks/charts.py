@@ -203,15 +203,13 @@ def index(port: int) -> dict[str, float]:
         found["not modified p99 ms"] = sorted(waits)[int(len(waits) * 0.99)] * 1000
     buffer = bytearray(1 << 20)
     rounds = max(3, int(200e6 / size))
-    with socket.create_connection(("127.0.0.1", port)) as raw:
-        began = time.perf_counter()
-        for _ in range(rounds):
-            raw.sendall(b"GET /index.yaml HTTP/1.1\r\nHost: x\r\n\r\n")
-            got = raw.recv_into(buffer)
-            left = size + bytes(buffer[:got]).index(b"\r\n\r\n") + 4 - got
-            while left > 0:
-                left -= raw.recv_into(buffer, min(left, len(buffer)))
-        found["whole index MB/s"] = rounds * size / (time.perf_counter() - began) / 1e6
+    began = time.perf_counter()
+    for _ in range(rounds):
+        connection.request("GET", "/index.yaml")
+        answer = connection.getresponse()
+        while answer.readinto(buffer):
+            pass
+    found["whole index MB/s"] = rounds * size / (time.perf_counter() - began) / 1e6
     return found
 
 

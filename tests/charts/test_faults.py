@@ -220,6 +220,27 @@ def test_clients_that_are_slow_on_purpose(serve: Callable[..., Server]) -> None:
     assert server.get("/health").status == 200
 
 
+def test_heads_without_end_are_cut_off(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as head, pytest.raises(OSError):
+        head.sendall(b"GET /index.yaml HTTP/1.1\r\n")
+        for number in range(100_000):
+            head.sendall(f"X-{number}: {'x' * 1000}\r\n".encode())
+    assert server.get("/health").status == 200
+
+
+def test_names_of_tenants_that_were_made_up_leave_nothing(serve: Callable[..., Server]) -> None:
+    server = serve("--depth", "1")
+    for number in range(20):
+        assert server.post(f"/api/tenant{number}/charts", b"nonsense").status == 400
+        assert server.get(f"/other{number}/index.yaml").status == 200
+    assert not list((Path(server.storage) / names.RESERVED / "index").glob("*"))
+    assert server.post("/api/tenant1/charts", make()).status == 201
+    server.stop()
+    server.start()
+    assert list(server.index("/tenant1/index.yaml")["entries"]) == ["alpha"]
+    assert len(list((Path(server.storage) / names.RESERVED / "index").glob("*"))) == 1
+
+
 def test_a_thousand_idle_connections_are_no_burden(server: Server) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 1300:

@@ -76,10 +76,10 @@ class Ledger:
         """Note that a file, as it is, is no chart."""
         self._append(_plain("!", file, stamp))
 
-    def compact(self, entries: Iterable[Entry], unusable: dict[str, str], *, always: bool = False) -> None:
+    def compact(self, entries: Iterable[Entry], unusable: dict[str, str]) -> None:
         """Write it anew, in order, if much of it is history."""
         found = list(entries)
-        if self._file is None or (not always and self._records < 2 * len(found) + 10_000):
+        if self._file is None or self._records < 2 * len(found) + 10_000:
             return
         with self._lock:
             self._rewrite(found, unusable)
@@ -104,6 +104,14 @@ class Ledger:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def discard(self) -> None:
+        """Remove it."""
+        with self._lock:
+            if self._file is not None:
+                self.path.unlink(missing_ok=True)
+                os.close(self._file)
+                self._file = None
 
     def _open(self) -> bytes:
         try:

@@ -79,6 +79,16 @@ class Repository:
             self._ledger.compact(self.index.all(), self._unusable)
             self._ledger.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no upload is under way."""
+        return self._writing == 0
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        if self._ledger is not None:
+            self._ledger.discard()
+
     # --- uploads
 
     def add(self, data: bytes, prov: bytes | None = None, *, force: bool = False) -> Entry:
@@ -97,7 +107,7 @@ class Repository:
             raise Conflict(old.file)
         file = old.file if old is not None else names.filename(chart.name, chart.version)
         size = len(data) + len(prov or b"")
-        with self._room(size, 1 if prov is None else 2, old):
+        with self._room(size, 1, old):
             files = [(file, data)] + ([(file + ".prov", prov)] if prov is not None else [])
             try:
                 stats = self.store.save(self.tenant, files, replace=force)
@@ -121,7 +131,7 @@ class Repository:
         if self.rules.provenance != "off":
             self._judge_statement(statement, prov, self.read(known)[0] if known else None)
         file = (known.file if known else names.filename(statement.name, statement.version)) + ".prov"
-        with self._room(len(prov), 1, None):
+        with self._room(len(prov), 0, None):
             try:
                 stats = self.store.save(self.tenant, [(file, prov)], replace=force)
             except Exists:
@@ -314,13 +324,14 @@ class Repository:
     def _is_own(self, e: Entry) -> bool:
         return self.index.get(e.name, e.version) is e
 
-    def _room(self, size: int, files: int, old: Entry | None) -> _Promise:
+    def _room(self, size: int, versions: int, old: Entry | None) -> _Promise:
         """Hold room for an upload against the tenant's quotas. Raises LimitReached."""
         with self._lock:
             added = size - (old.size if old else 0)
             if self.rules.max_bytes and self.index.bytes + self._promised + added > self.rules.max_bytes:
                 raise LimitReached("repo has reached storage limit")
-            if self.rules.max_objects and old is None and self.index.versions + files > self.rules.max_objects:
+            added_versions = versions if old is None else 0
+            if self.rules.max_objects and added_versions and self.index.versions >= self.rules.max_objects:
                 raise LimitReached("repo has reached storage limit")
             self._promised += size
             self._writing += 1

@@ -38,7 +38,7 @@ from planeshift.charts.store import Missing, StoreError
 log = logging.getLogger("planeshift.charts.access")
 T = TypeVar("T")
 _KNOWN = (Invalid, Conflict, LimitReached, Missing, StoreError)
-_BODY_ROOM = 256 * 1024 * 1024  # bytes of uploads in flight
+_BODY_ROOM = 128 * 1024 * 1024  # bytes of uploads in flight
 _INDEX_TYPE = "application/x-yaml"
 
 
@@ -106,7 +106,12 @@ class App:
             return await self.run(self._pages.answer, request, route)
         if what in ("upload", "upload_provenance"):
             body = await request.body(self.settings.max_upload, self.settings.read_timeout, self._room)
-            return await self.run(getattr(self._api, what), request, await self._repository(route.tenant, True), body)
+            try:
+                target = await self._repository(route.tenant, True)
+                return await self.run(getattr(self._api, what), request, target, body)
+            finally:
+                self._room.give(len(body))
+                self.museum.forget(route.tenant)
         repository = await self._repository(route.tenant)
         if what == "index":
             return await self._index(request, repository)
@@ -138,10 +143,14 @@ class App:
             refusal = await self.refusal(request, asked.action or routes.PULL, asked.tenant)
             if refusal is not None:
                 return self._registry.denied(refusal)
-        body = b""
-        if request.method in ("POST", "PUT", "PATCH"):
-            body = await request.body(self.settings.max_upload, self.settings.read_timeout, self._room)
-        return await self.run(self._registry.answer, request, asked, body)
+        if request.method not in ("POST", "PUT", "PATCH"):
+            return await self.run(self._registry.answer, request, asked, b"")
+        body = await request.body(self.settings.max_upload, self.settings.read_timeout, self._room)
+        try:
+            return await self.run(self._registry.answer, request, asked, body)
+        finally:
+            self._room.give(len(body))
+            self.museum.forget(asked.tenant)
 
     async def refusal(self, request: Request, action: str, tenant: str) -> Reply | None:
         """The 401 that a request gets which may not do something."""
@@ -208,12 +217,17 @@ class App:
                 await self.run(repository.index.form, "gzip", self._compress)
         except StoreError as problem:
             log.warning("the store cannot be read: %s", problem)
+        except Exception:
+            log.exception("loading the tenants")
         looked = time.monotonic()
         while True:
             await asyncio.sleep(1)
             whole = time.monotonic() - looked >= self.settings.look_interval
             began = time.monotonic()
-            await self.run(self.museum.look, whole)
+            try:
+                await self.run(self.museum.look, whole)
+            except Exception:
+                log.exception("looking the store over")
             if whole:  # never more than a twentieth of the time
                 looked = time.monotonic() + 20 * (time.monotonic() - began)
 

@@ -94,12 +94,16 @@ class Request:
         return f"{self.scope['scheme']}://{self.headers.get('host', '')}"
 
     async def body(self, limit: int, seconds: float, room: Room) -> bytes:
-        """The whole body. Raises Refused (413, 408, 503) where it is too large, too slow, or there is no room for it."""
+        """The whole body, whose room is to be given back by the caller.
+
+        Raises Refused (413, 408, 503, 400) where it is too large, too slow, there is no room for it, or the client left.
+        """
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and len(declared) < 19 and int(declared) > limit:
             raise Refused(error(413, "request too large", connection="close"))
         pieces: list[bytes] = []
         size = 0
+        whole = False
         try:
             async with asyncio.timeout(seconds or None):
                 while True:
@@ -113,15 +117,17 @@ class Request:
                     room.take(len(piece))
                     pieces.append(piece)
                     if not message.get("more_body"):
+                        whole = True
                         return b"".join(pieces)
         except TimeoutError:
             raise Refused(error(408, "the request took too long", connection="close")) from None
         finally:
-            room.give(sum(map(len, pieces)))
+            if not whole:
+                room.give(sum(map(len, pieces)))
 
 
 class Room:
-    """How many bytes of requests that are still coming in are held in memory, by all clients together."""
+    """How many bytes of requests' bodies are held in memory, by all clients together."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit

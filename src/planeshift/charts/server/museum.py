@@ -68,6 +68,15 @@ class Museum:
             with self._lock:
                 self._loading.pop(tenant, None)
 
+    def forget(self, tenant: str) -> None:
+        """Let go of a tenant's repository that nothing came to be in: its name may have been made up."""
+        found = self._repositories.get(tenant)
+        if tenant and found is not None and not found.index.versions:
+            with self._lock:
+                if found.idle and not found.index.versions and self._repositories.get(tenant) is found:
+                    del self._repositories[tenant]
+                    found.discard()
+
     def discover(self, depth: int | None) -> Iterator[str]:
         """The tenants that the store has folders for."""
         level = [""]

@@ -36,7 +36,7 @@ BLOBS, RECORDS = f"{names.RESERVED}/blobs", f"{names.RESERVED}/oci"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _ASKED = re.compile(r"/v2/(?P<path>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.+)", re.ASCII)
 _MAX_MANIFEST = 4 * 1024 * 1024
-_MAX_SESSIONS = 64
+_MAX_SESSIONS, _MAX_HELD = 64, 128 * 1024 * 1024
 _STALE = 24 * 3600.0  # seconds after which a blob without a manifest is swept away
 
 
@@ -254,7 +254,8 @@ class Registry:
     def _go_on(self, _: Request, asked: Asked, body: bytes) -> Reply:
         key, session = self._session(asked)
         with self._lock:
-            if len(session.data) + len(body) > self._settings.max_upload:
+            held = sum(len(s.data) for s in self._sessions.values())
+            if len(session.data) + len(body) > self._settings.max_upload or held + len(body) > _MAX_HELD:
                 raise _Problem(413, "SIZE_INVALID", "request too large")
             session.data += body
         return self._under_way(asked, key, len(session.data))

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from planeshift.charts.server.app import App
 
 _GRACE = 60  # seconds that requests have to end when the server is told to stop
+_MAX_HEAD = 128 * 1024  # bytes of a request's line and headers
 _IDLE = 75  # seconds that a connection may wait for its next request
 
 
@@ -26,10 +27,18 @@ class _Protocol(HttpToolsProtocol):
     """uvicorn's HTTP, which lets a client take for ever over the head of a request; here it has a while."""
 
     head_timeout = 30.0
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(self.head_timeout, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is not None:  # a head that is not whole yet
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD:
+                self._too_slow()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -45,6 +54,7 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _stop_timer(self) -> None:
+        self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
