@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rigs import EdgeRig, HostRig, MemoryEdgeRig, MemoryHostRig, RealEdgeRig, RealHostRig
+from rigs import AgentHostRig, EdgeRig, HostRig, MemoryEdgeRig, MemoryHostRig, RealEdgeRig, RealHostRig
 
 from planeshift.drivers.local import processes
 from planeshift.drivers.memory import Memory
@@ -39,12 +39,11 @@ def directory() -> Iterator[Path]:
     assert not left, f"processes were left: {left}"
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=(*KINDS, "agent"))
 def host(request: pytest.FixtureRequest, directory: Path) -> Iterator[HostRig]:
     """A host, with a small web server for a unit."""
-    rig: HostRig = (
-        MemoryHostRig(Memory(), address()) if request.param == "memory" else RealHostRig(directory, address())
-    )
+    real = AgentHostRig if request.param == "agent" else RealHostRig
+    rig: HostRig = MemoryHostRig(Memory(), address()) if request.param == "memory" else real(directory, address())
     yield rig
     rig.clean_up()
 

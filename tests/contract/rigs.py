@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from planeshift.drivers.haproxy import HAProxy
 from planeshift.drivers.local import processes as real_processes
@@ -22,6 +23,7 @@ from planeshift.drivers.local.host import LocalHost
 from planeshift.drivers.local.supervisor import Supervisor
 from planeshift.drivers.memory import Memory, processes
 from planeshift.drivers.memory.data import ProcessData
+from planeshift.drivers.remote import RemoteHost
 from planeshift.plan.observed import UnitState
 from planeshift.ports import Edge, Host, quiet
 from planeshift.render.desired import Bind, File, Frontend, HostPaths, Program, Server
@@ -213,6 +215,19 @@ class RealHostRig(HostRig):
             self.port.remove(unit)
         with socket.socket() as probe:
             assert probe.connect_ex((self.address, PORT)) != 0, "somebody still listens"
+
+
+class AgentHostRig(RealHostRig):
+    """This machine, asked by way of an agent, as hosts of a lab are."""
+
+    def __init__(self, directory: Path, address: str) -> None:
+        super().__init__(directory, address)
+        self.agent = RemoteHost("here", self.port.paths, list)
+        self.port = cast(Host, self.agent)
+
+    def clean_up(self) -> None:
+        super().clean_up()
+        self.agent.close()
 
 
 class EdgeRig(ABC):

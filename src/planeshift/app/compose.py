@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from typing import cast
 
 from planeshift.app.clusters import LocalImages, clusters
 from planeshift.app.rotate import Rotation
@@ -19,7 +21,7 @@ from planeshift.drivers.maker import RandomMaker
 from planeshift.drivers.secretfiles import SecretFiles
 from planeshift.engine.run import Listener
 from planeshift.engine.world import World
-from planeshift.ports import DatabaseUsers, Say
+from planeshift.ports import DatabaseUsers, Host, Say
 from planeshift.render import topology
 from planeshift.render.build import build
 from planeshift.render.desired import HostPaths
@@ -35,7 +37,7 @@ def world(site: Site) -> World:
             files.private(directory)
     acted = {name: HostPaths(runtime=str(runtime(site.path)), state=str(site.state)) for name in _left(site)} | paths
     return World(
-        hosts={name: LocalHost(name, p, os.environ) for name, p in acted.items()},
+        hosts={name: _host(site, name, p) for name, p in acted.items()},
         clusters=clusters(site),
         images=LocalImages(),
         databases=LocalDatabases(site.state),
@@ -66,6 +68,21 @@ def rotation(site: Site, listen: Listener, say: Say) -> Rotation:
         return tries(made, service) if administrator(made, service) else None
 
     return Rotation(lambda: world(site), users, tries, listen, say, time.sleep)
+
+
+def _host(site: Site, name: str, paths: HostPaths) -> Host:
+    declared = topology.hosts(site.cloud).get(name)
+    if declared is None or not declared.lab:
+        return LocalHost(name, paths, os.environ)
+    from planeshift import lab
+    from planeshift.drivers.labhost import LabHost
+
+    where = site.root / declared.lab
+
+    def command(argv: Sequence[str]) -> list[str]:
+        return lab.machine(lab.open_lab(str(where)), name).command(argv)
+
+    return cast(Host, LabHost(name, paths, command, os.environ))
 
 
 def _left(site: Site) -> list[str]:

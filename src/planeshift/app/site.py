@@ -91,7 +91,7 @@ def shown(path: Path) -> str:
 def host_paths(site: Site, haproxy: str = "haproxy") -> dict[str, HostPaths]:
     """Where things are on each host of ours."""
     paths = HostPaths(runtime=str(runtime(site.path)), state=str(site.state), haproxy=haproxy)
-    return {h.name: paths for h in site.cloud.spec.hosts if h.via == "local"}
+    return {h.name: paths for h in site.cloud.spec.hosts if h.via in ("local", "lab")}
 
 
 def runtime(path: Path) -> Path:

@@ -139,6 +139,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS407": ("a distribution package is missing", "`dist` extras are packages of the system's own distribution."),
     "PS408": ("installing packages failed", "uv's last lines say why."),
+    "PS409": ("a host of a lab does not answer", "It ended, or was ended; `planeshift lab up` boots it again."),
     # --- PS41x: tools
     "PS410": ("unknown tool", "The tools that are pinned are listed by `planeshift tools list`."),
     "PS411": (

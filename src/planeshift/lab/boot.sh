@@ -31,14 +31,22 @@ while IFS=$tab read -r from to mode; do # directories that are not to be an over
   mount --bind "$from" "$root$to"
   [ "$mode" = rw ] || mount -o remount,bind,ro "$root$to"
 done <binds.txt
+# The machine's own files, to read: what is written there after this is not sure to show through an overlay.
+mkdir "$root/run/machine"
+mount --bind / "$root/run/machine"
+mount -o remount,bind,ro "$root/run/machine"
+while IFS=$tab read -r number point; do
+  mount --bind "$point" "$root/run/machine$point"
+  mount -o remount,bind,ro "$root/run/machine$point"
+done <mounts.txt
 hostname "$name"
 ip link set lo up
 echo 1 >/proc/sys/net/ipv4/ip_forward
 cd "$root"
-mkdir run/machine
-pivot_root . run/machine
-umount -l /run/machine
-rmdir /run/machine
+mkdir run/before
+pivot_root . run/before
+umount -l /run/before
+rmdir /run/before
 cd /
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
   "PLANESHIFT_LAB=$PLANESHIFT_LAB" "$@"

@@ -117,6 +117,7 @@ class Host(Noun):
     address: Address = Field("127.0.0.1", description="where its services are reached")
     supervisor: Literal["supervisord", "systemd"] = Field("supervisord", description="what looks after its processes")
     observe: Literal["none", "path", "ssh"] = Field("none", description="external hosts: how we may look at them")
+    lab: TreePath | None = Field(None, description="`via: lab`: the lab file that declares it")
     path: TreePath | None = Field(None, description="`observe: path`: where its configuration can be read")
 
 

@@ -162,7 +162,7 @@ def _later(document: Document, model: type[BaseModel], data: Any, path: Path) ->
 
 
 _LATER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "Host": {"via": ("ssh", "lab"), "observe": ("ssh",), "supervisor": ("systemd",)},
+    "Host": {"via": ("ssh",), "observe": ("ssh",), "supervisor": ("systemd",)},
     "Edge": {"mode": ("driven",)},
     "Control": {"at": ("edge", "cluster")},
     "Database": {"manage": (True,)},

@@ -56,7 +56,19 @@ def _names(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
         if host.name in places:
             where = document.where(("spec", "hosts", index, "name"))
             yield Problem("PS208", f"`{host.name}` is a host and a cluster", where)
-    ours = [h.name for h in spec.hosts if h.via != "external"]
+    for index, host in enumerate(spec.hosts):
+        here = document.where(("spec", "hosts", index))
+        if host.via == "lab" and not host.lab:
+            hint = "`lab: lab.yaml` names the file that declares it."
+            yield Problem("PS108", f"`lab` of the host `{host.name}` is missing", here, hint=hint)
+        if host.via == "lab" and _loopback(host.address):
+            hint = "`planeshift lab status` shows it."
+            yield Problem("PS108", f"`address` of the host `{host.name}` is missing", here, hint=hint)
+        if host.lab and host.via != "lab":
+            yield Problem(
+                "PS107", "`lab` goes with `via: lab`", document.where(("spec", "hosts", index, "lab"), key=True)
+            )
+    ours = [h.name for h in spec.hosts if h.via == "local"]
     for index, edge in enumerate(spec.edges):
         if edge.host is not None and edge.host not in ours:
             where = document.where(("spec", "edges", index, "host"))
@@ -249,24 +261,31 @@ def _sharing(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
                 hint="Declare `databases: {shared: {engine: mysql, host: …}}` and `database: {main: shared}`.",
             )
         if any(b.cluster for b in service.backends.values()):
-            yield from _reachable(cloud, document, name)
+            yield from _reachable(cloud, document, name, "pods", "the cluster's nodes")
+        elif "lab" in machines:
+            yield from _reachable(cloud, document, name, "lab hosts", "the lab's hosts")
 
 
-def _reachable(cloud: model.Cloud, document: Document, name: str) -> Iterator[Problem]:
-    """What pods need must have an address that is not this machine's own."""
+def _reachable(cloud: model.Cloud, document: Document, name: str, what: str, who: str) -> Iterator[Problem]:
+    """What pods and lab hosts need must have an address that is not this machine's own."""
     where, database = document.where((*SERVICES, name), key=True), topology.database(cloud, name)
-    hint = "Give it an address that the cluster's nodes can reach."
+    hint = f"Give it an address that {who} can reach."
     if database is None or database.engine == topology.SQLITE:
         declare = "Declare `databases: {main: {engine: mysql, host: …}}`."
-        yield Problem("PS212", f"{name} runs as pods, but its database is a file on one machine", where, hint=declare)
+        yield Problem(
+            "PS212",
+            f"{name} runs {'as' if what == 'pods' else 'on'} {what}, but its database is a file on one machine",
+            where,
+            hint=declare,
+        )
     elif _loopback(database.host or ""):
-        yield Problem("PS219", f"pods of {name} cannot reach a database at {database.host}", where, hint=hint)
+        yield Problem("PS219", f"{what} of {name} cannot reach a database at {database.host}", where, hint=hint)
     internal = urlsplit(topology.identity_url(cloud)).hostname or ""
     if _loopback(internal):
-        face = "Give the edge an `address`, or the internal endpoint a `host`, that the cluster's nodes can reach."
-        yield Problem("PS219", f"pods of {name} cannot reach Keystone at {internal}", where, hint=face)
+        face = f"Give the edge an `address`, or the internal endpoint a `host`, that {who} can reach."
+        yield Problem("PS219", f"{what} of {name} cannot reach Keystone at {internal}", where, hint=face)
     for host in (h for cache in cloud.spec.caches.values() for h in cache.hosts if _loopback(h.rpartition(":")[0])):
-        yield Problem("PS219", f"pods of {name} cannot reach a cache at {host}", where, hint=hint)
+        yield Problem("PS219", f"{what} of {name} cannot reach a cache at {host}", where, hint=hint)
 
 
 def _loopback(host: str) -> bool:

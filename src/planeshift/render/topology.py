@@ -27,8 +27,8 @@ def edges(cloud: model.Cloud) -> list[model.Edge]:
 
 
 def edge_host(cloud: model.Cloud, edge: model.Edge) -> str:
-    """The host that runs a managed edge: the first of ours, unless it says otherwise; empty where there is none."""
-    return edge.host or next((h.name for h in cloud.spec.hosts if h.via != "external"), "")
+    """The host that runs a managed edge: the first local one, unless it says otherwise; empty where there is none."""
+    return edge.host or next((h.name for h in cloud.spec.hosts if h.via == "local"), "")
 
 
 def cluster(cloud: model.Cloud, name: str) -> model.Cluster:
