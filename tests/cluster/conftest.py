@@ -54,8 +54,8 @@ def rig(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     made: list[Rig] = []
     worker = 0 if worker_id == "master" else int(worker_id.removeprefix("gw")) + 1
 
-    def make(spec: str = ONE_NODE) -> Rig:
-        directory = tmp_path_factory.mktemp("lab")
+    def make(spec: str = ONE_NODE, name: str = "lab") -> Rig:
+        directory = tmp_path_factory.mktemp(name)
         number = next(n for n in itertools.count(20 * worker + len(made)) if _free(spec, n))
         (directory / "lab.yaml").write_text(lab_file(spec, number))
         made.append(Rig(directory))

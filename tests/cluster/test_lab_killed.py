@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,15 @@ import os, sys
 from planeshift.lab import cgroups, open_lab, run
 cgroups.remove = lambda *a: os.kill(os.getpid(), 9)
 run.down(open_lab(sys.argv[1]))
+"""
+MAKE_IMAGES = """
+import os, pathlib, sys, threading, time
+from planeshift.lab import images
+after, found = float(sys.argv[1]), images.Archives(pathlib.Path("{node}"), pathlib.Path("{other}"))
+images.archives = lambda: found
+if after:
+    threading.Thread(target=lambda: (time.sleep(after), os.kill(os.getpid(), 9))).start()
+images.make()
 """
 SMALL = """
   hosts: [{name: node1, cluster: k1}]
@@ -127,7 +138,7 @@ def test_keep_keeps_the_disks(rig: Callable[..., Rig]) -> None:
 
 
 def test_hosts_come_and_go_with_the_file(rig: Callable[..., Rig]) -> None:
-    lab = rig(PLAIN)
+    lab = rig(PLAIN, "a lab, with: an \\odd 'name'")
     lab.up()
     text = lab.file.read_text()
     lab.file.write_text(text.replace("{name: vm2, zone: b}", "{name: vm3, zone: a}"))
@@ -136,3 +147,17 @@ def test_hosts_come_and_go_with_the_file(rig: Callable[..., Rig]) -> None:
     assert not Path(lab.site.state / "hosts" / "vm2").exists()
     lab.down()
     assert lab.traces() == []
+
+
+def test_images_that_were_half_made_are_made_again(tmp_path: Path, rig: Callable[..., Rig]) -> None:
+    rig(SMALL).build_tools()
+    script = MAKE_IMAGES.format(node=tmp_path / "made" / "node.tar", other=tmp_path / "made" / "control-plane.tar")
+    killed = subprocess.run([sys.executable, "-c", script, "0.4"], capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    subprocess.run([sys.executable, "-c", script, "0"], check=True)
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["control-plane.tar", "node.tar"]
+    with tarfile.open(tmp_path / "made" / "control-plane.tar") as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+        names = archive.getnames()
+    assert len(index["manifests"]) == 4
+    assert all(f"blobs/sha256/{m['digest'][7:]}" in names for m in index["manifests"])
