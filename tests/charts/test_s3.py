@@ -205,6 +205,24 @@ def test_the_contract_of_stores(store: DirectoryStore | S3Store) -> None:
             store.read(folder, "x.tgz")
 
 
+def test_a_directory_acknowledges_what_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file, and then the directory that names it, before `save` returns; else a loss of power loses them."""
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = DirectoryStore(tmp_path / "store")
+    store.save("org", [("a.tgz", b"one"), ("a.tgz.prov", b"p")], replace=False)
+    aside = str(tmp_path / "store" / ".planeshift" / "new")
+    assert [p.startswith(aside) for p in flushed] == [True, True, False, False]
+    assert flushed[2:] == [str(tmp_path / "store"), str(tmp_path / "store" / "org")]
+    store.close()
+
+
 def test_racing_writers_of_one_store(store: DirectoryStore | S3Store) -> None:
     def write(number: int) -> bool:
         try:
