@@ -50,7 +50,7 @@ def answering(name: str) -> Iterator[None]:
         if code == 429 or code >= 500:
             raise PlaneshiftError(Problem("PS711", f"{name} does not answer well", why=str(error))) from error
         raise PlaneshiftError(Problem("PS713", f"{name} refuses an object", why=str(error))) from error
-    except (httpx2.HTTPError, OSError) as error:
+    except httpx2.HTTPError as error:
         why = f"{type(error).__name__}: {error}"
         hint = "See that its API server runs and can be reached; nothing was half-done."
         raise PlaneshiftError(Problem("PS711", f"the API of {name} does not answer", why=why, hint=hint)) from error

@@ -1,0 +1,118 @@
+"""Commands of a service, run in the cluster as Jobs, with the service's own files."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Pod, Secret
+from lightkube.types import CascadeType
+
+from planeshift import catalog
+from planeshift.drivers.kubernetes import api, objects, pods
+from planeshift.drivers.kubernetes.helm import Helm
+from planeshift.drivers.kubernetes.talk import Talk
+from planeshift.drivers.kubernetes.watching import news
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.ports import Say
+from planeshift.render.chart import PROGRAMS, chart
+from planeshift.render.desired import DesiredPods
+from planeshift.render.pods import release_values
+
+COMMAND_SECONDS = 3600
+_ENVIRONMENT = "planeshift.dev/environment-of"
+
+
+class Jobs:
+    """Runs one command at a time."""
+
+    def __init__(self, talk: Talk, cloud: str, helm: Callable[[], Helm]) -> None:
+        self._talk, self._cloud, self._helm = talk, cloud, helm
+
+    def settle(self, say: Say) -> None:
+        """Wait for jobs that an interrupted run had begun, and remove the variables that it left."""
+        began = time.monotonic()
+        while True:
+            with api.answering(self._talk.name):
+                jobs = [j for j in self._talk.client.list(Job, labels={api.CLOUD: self._cloud}) if not ended(j)]
+            if not jobs or time.monotonic() - began > COMMAND_SECONDS:
+                break
+            say(f"waiting for the job {jobs[0].metadata.name}, which an interrupted run had begun")
+            time.sleep(1)
+        with api.answering(self._talk.name):
+            for left in self._talk.client.list(Secret, labels={api.CLOUD: self._cloud, _ENVIRONMENT: None}):
+                self._talk.delete(Secret, left.metadata.name)
+
+    def run(
+        self, desired: DesiredPods, key: bytes, argv: Sequence[str], environment: Mapping[str, str], say: Say
+    ) -> None:
+        """Run a command to its end. Raises PlaneshiftError (PS717) with its last lines where it fails."""
+        release, suffix = desired.pods.name, secrets.token_hex(3)
+        name = f"{release}-{argv[0]}-{suffix}"[:63]
+        job = {"name": name, "argv": [f"{PROGRAMS}/bin/{argv[0]}", *argv[1:]], "deadline": COMMAND_SECONDS}
+        if environment:
+            job["environmentFrom"] = name
+        values = release_values(desired, key) | {"job": job}
+        text = self._helm().template(release, chart(catalog.service(desired.pods.service)), values, "job.yaml")
+        body = next(filter(None, yaml.safe_load_all(text)))
+        body["metadata"]["labels"] |= objects.labels(self._cloud, desired)
+        with api.answering(self._talk.name):
+            if environment:
+                marks = {api.CLOUD: self._cloud, _ENVIRONMENT: "command"}
+                self._talk.create(Secret(metadata=ObjectMeta(name=name, labels=marks), stringData=dict(environment)))
+            try:
+                self._talk.client.create(Job.from_dict(body))
+                self._follow(name, " ".join(argv), say)
+            finally:
+                if environment:
+                    self._talk.delete(Secret, name)
+
+    def _follow(self, name: str, what: str, say: Say) -> None:
+        """Wait for a job's end; its last lines are the reason where it fails."""
+        began, told = time.monotonic(), 0.0
+        kinds = {Job: {"fields": {"metadata.name": name}}, Pod: {"labels": {"job-name": name}}}
+        with news(self._talk.connect(), kinds) as wait:
+            while (job := self._talk.get(Job, name)) is not None and not ended(job):
+                there = list(self._talk.client.list(Pod, labels={"job-name": name}))
+                stuck = pods.hopeless(there)
+                if stuck:
+                    self._talk.delete(Job, name, cascade=CascadeType.BACKGROUND)
+                    raise PlaneshiftError(
+                        Problem("PS717", f"{what} cannot run in {self._talk.name}", why=pods.reason(stuck))
+                    )
+                waited = time.monotonic() - began
+                if waited - told > 5:
+                    told = waited
+                    last = [line for p in there for line in pods.tail(self._talk.client, p.metadata.name, 1)]
+                    reasons = [pods.reason(p) for p in there if pods.reason(p)]
+                    say(f"waiting for {what} since {waited:.0f} s; {(reasons or last or ['no word yet'])[0]}")
+                wait(3)
+        succeeded = job is not None and bool(job.status and job.status.succeeded)
+        lines = [
+            line
+            for p in self._talk.client.list(Pod, labels={"job-name": name})
+            for line in pods.tail(self._talk.client, p.metadata.name, 15)
+        ]
+        if not succeeded:
+            why = "\n".join(lines) or "it left no line"
+            raise PlaneshiftError(Problem("PS717", f"{what} failed in {self._talk.name} (job {name})", why=why))
+        for line in lines[-3:]:
+            say(line)
+        self._talk.delete(Job, name, cascade=CascadeType.BACKGROUND)  # one that failed stays, to be looked at
+
+    def remove(self, labels: Mapping[str, str]) -> None:
+        """Remove the jobs that failed and were left to be looked at."""
+        for job in self._talk.client.list(Job, labels=dict(labels)):
+            self._talk.delete(Job, job.metadata.name, cascade=CascadeType.BACKGROUND)
+
+
+def ended(job: Any) -> bool:
+    """Whether a job is over."""
+    return any(
+        c.type in ("Complete", "Failed") and c.status == "True" for c in (job.status and job.status.conditions) or []
+    )
