@@ -7,13 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planeshift.app import images
 from planeshift.app.site import Site
 from planeshift.drivers import files
+from planeshift.errors import PlaneshiftError
 from planeshift.model import cloud as model
-from planeshift.ports import Cluster, Say
+from planeshift.ports import Archive, Cluster, Say
 from planeshift.render.desired import Environment
+
+if TYPE_CHECKING:
+    from planeshift.images.store import Image, Store
 
 
 def clusters(site: Site) -> dict[str, Cluster]:
@@ -31,7 +36,7 @@ def clusters(site: Site) -> dict[str, Cluster]:
             context=c.context or (c.name if c.lab else ""),
             namespace=c.namespace,
             helm=_helm,
-            bringer=LabBringer(site.root / c.lab, c.name) if c.lab else None,
+            bringer=LabBringer(site.root / c.lab) if c.lab else RegistryBringer(),
         )
         for c in declared
     }
@@ -57,7 +62,6 @@ class LabBringer:
     """Imports images into the nodes of a lab."""
 
     lab: Path
-    cluster: str
 
     def has(self, image: str) -> bool:
         """Whether every node has it."""
@@ -65,12 +69,37 @@ class LabBringer:
 
         return has_image(open_lab(str(self.lab)), image)
 
-    def bring(self, image: str, archive: str, say: Say) -> None:
+    def bring(self, image: str, archive: Archive, say: Say) -> None:
         """Import it into each."""
         from planeshift.lab import import_image, open_lab
 
-        for node in import_image(open_lab(str(self.lab)), Path(archive)):
-            say(f"{node} has {image}")
+        with archive() as path:
+            for node in import_image(open_lab(str(self.lab)), Path(path)):
+                say(f"{node} has {image}")
+
+
+class RegistryBringer:
+    """Pushes images to the registry that a cluster's nodes pull from."""
+
+    def has(self, image: str) -> bool:
+        """Whether the registry has it."""
+        from planeshift.images.reference import Reference
+        from planeshift.images.registry import Registry
+        from planeshift.images.transport import Transport
+
+        reference = Reference.parse(image)
+        try:
+            Registry(Transport.of(reference), reference.repository).manifest(reference.tag)
+        except PlaneshiftError as error:
+            if error.problems[0].code == "PS423":
+                return False
+            raise
+        return True
+
+    def bring(self, image: str, archive: Archive, say: Say) -> None:
+        """Push it; what the registry has already is not sent."""
+        kept = images.kept()
+        images.push(_named(kept.store, image), kept, image, say)
 
 
 class LocalImages:
@@ -91,10 +120,17 @@ class LocalImages:
     @contextlib.contextmanager
     def archive(self, environment: str, image: str) -> Iterator[str]:
         store = images.kept().store
-        names = [n for n in store.named() if n.rpartition("/")[2].replace(":", "-") == environment]
-        kept = store.named()[image if image in names else names[0]]
-        store.name(image, kept)  # another cluster may know it by another name
+        _named(store, image)
         with files.failing("the image cannot be written"), tempfile.TemporaryDirectory(dir=store.directory) as place:
             path = Path(place) / "image.tar"
             store.export([image], path)
             yield str(path)
+
+
+def _named(store: Store, image: str) -> Image:
+    """An image by its name; one that was built for another cluster, under another name, gets this one as well."""
+    known = store.named()
+    same = [n for n in known if n.rpartition("/")[2] == image.rpartition("/")[2]]
+    if image not in known and same:
+        store.name(image, known[same[0]])
+    return store.image(image)

@@ -43,8 +43,7 @@ def _build_image(world: World, operation: Operation, say: Say) -> None:
 def _bring_image(world: World, operation: Operation, say: Say) -> None:
     cluster, pods = operation.subject.split("/", 1)[0], world.desired.pods.values()
     image = next(p.pods.image for p in pods if (p.pods.cluster, p.pods.environment) == (cluster, operation.argument))
-    with world.images.archive(operation.argument, image) as archive:
-        world.clusters[cluster].bring(image, archive, say)
+    world.clusters[cluster].bring(image, lambda: world.images.archive(operation.argument, image), say)
 
 
 def _lay_out(world: World, operation: Operation, say: Say) -> None:

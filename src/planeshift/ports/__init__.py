@@ -28,6 +28,9 @@ from planeshift.render.desired import (
 Say = Callable[[str], None]  # a line of progress of the operation at hand
 
 
+Archive = Callable[[], AbstractContextManager[str]]  # makes a file of an image, for as long as it is needed
+
+
 def quiet(line: str) -> None:
     """A `Say` that says nothing."""
 
@@ -106,8 +109,8 @@ class Cluster(Protocol):
     def has(self, image: str) -> bool:
         """Whether its nodes can start an image of ours."""
 
-    def bring(self, image: str, archive: str, say: Say) -> None:
-        """Bring an image to its nodes, or to the registry that they pull from; `archive` is a file with it."""
+    def bring(self, image: str, archive: Archive, say: Say) -> None:
+        """Bring an image of ours to its nodes, or to the registry that they pull from."""
 
     def settle(self, say: Say) -> None:
         """Wait for commands that an interrupted run of ours had begun."""

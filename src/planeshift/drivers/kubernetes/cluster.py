@@ -19,7 +19,7 @@ from planeshift.drivers.kubernetes.rollout import Rollout
 from planeshift.drivers.kubernetes.talk import Talk
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
-from planeshift.ports import Say
+from planeshift.ports import Archive, Say
 from planeshift.render.chart import chart, chart_digest
 from planeshift.render.desired import ClusterView, DesiredPods
 from planeshift.render.pods import release_values
@@ -117,7 +117,7 @@ class KubernetesCluster:
     def has(self, image: str) -> bool:
         return self._bringer is not None and self._bringer.has(image)
 
-    def bring(self, image: str, archive: str, say: Say) -> None:
+    def bring(self, image: str, archive: Archive, say: Say) -> None:
         if self._bringer is None:
             raise PlaneshiftError(Problem("PS716", f"nobody brings images to {self.name}"))
         self._bringer.bring(image, archive, say)
@@ -206,7 +206,7 @@ class Bringer(Protocol):
     def has(self, image: str) -> bool:
         """Whether its nodes can start the image."""
 
-    def bring(self, image: str, archive: str, say: Say) -> None:
+    def bring(self, image: str, archive: Archive, say: Say) -> None:
         """Bring it."""
 
 

@@ -14,7 +14,7 @@ from planeshift.drivers.memory.data import ClusterData, Command, Data, ProcessDa
 from planeshift.drivers.memory.faults import Faults, Port, port
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
-from planeshift.ports import Say
+from planeshift.ports import Archive, Say
 from planeshift.render.chart import PROGRAMS, chart_digest
 from planeshift.render.desired import ClusterView, DesiredPods, Environment, File, digest
 from planeshift.render.pods import release_values
@@ -85,9 +85,10 @@ class MemoryCluster(Port):
         return image in self._there.images
 
     @port(changes=True)
-    def bring(self, image: str, archive: str, say: Say) -> None:
+    def bring(self, image: str, archive: Archive, say: Say) -> None:
         self._reachable()
-        self.faults.tear()  # an image is there as a whole, or not at all
+        with archive():
+            self.faults.tear()  # an image is there as a whole, or not at all
         self._there.images.add(image)
 
     # --- files and commands
