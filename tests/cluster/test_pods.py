@@ -304,7 +304,7 @@ def test_credentials_that_are_refused_are_named(cloud: Cloud) -> None:
     before = cloud.file.read_text()
     with cloud.edited() as spec:
         spec["clusters"] = [{"name": "k1", "kubeconfig": "kubeconfig", "registry": "registry.example.org"}]
-    cloud.refused("PS711", "k1 refuses us")
+    cloud.refused("PS712", "k1 refuses us", "hint: Renew")
     cloud.file.write_text(before)
     assert cloud.operations() == []
 
