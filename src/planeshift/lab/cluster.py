@@ -165,8 +165,14 @@ def kubectl(site: Site, cluster: str, *arguments: str, text: str = "", timeout: 
     return run(argv, text=text, timeout=timeout, code="PS448")
 
 
-def storage(site: Site, cluster: str) -> None:
-    """Apply the default StorageClass."""
+def storage(site: Site, cluster: str, say: Say) -> None:
+    """Apply the default StorageClass, as soon as the API answers. Raises PlaneshiftError (PS448)."""
+    started = time.monotonic()
+    while not seen(site, cluster).answers:
+        if time.monotonic() - started > PATIENCE:
+            raise PlaneshiftError(Problem("PS448", f"the API of {cluster} does not answer since {PATIENCE:.0f} s"))
+        say("waiting for the API")
+        time.sleep(0.5)
     text = (Path(__file__).parent / "local-path.yaml").read_text()
     text = text.replace("PROVISIONER_IMAGE", images.reference("local-path-provisioner"))
     text = text.replace("HELPER_IMAGE", images.HELPER)

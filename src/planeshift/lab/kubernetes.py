@@ -93,13 +93,18 @@ def init(lab: Topology, host: Host, cgroup: str, versions: Mapping[str, str], to
             "cgroupDriver": "cgroupfs",
             "failCgroupV1": False,
             "failSwapOn": False,
-            "featureGates": {"KubeletInUserNamespace": True},  # do without what a machine inside a machine may not do
+            "featureGates": {
+                "KubeletInUserNamespace": True,  # do without what a machine inside a machine may not do
+                "KubeletCrashLoopBackOffMax": True,
+            },
             "clusterDNS": [_dns(lab)],
             "clusterDomain": "cluster.local",
             "resolvConf": "/etc/resolv.conf",
             "enforceNodeAllocatable": [],
             "cgroupsPerQOS": True,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "imagefs.available": "2%"},
+            "evictionPressureTransitionPeriod": "10s",  # a rehearsed full disk is over when it is
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "20s"},  # and what it ended is soon back
             "imageGCHighThresholdPercent": 100,  # what was imported by hand must stay
             "shutdownGracePeriod": "0s",
             "serializeImagePulls": False,

@@ -120,7 +120,8 @@ class _Draft:
                 self.add("join", host.name, f"{name}: {host.name} joins", *needs)
         changed = any(s.subject in {name, *(h.name for h in self.lab.nodes(name))} for s in self.steps)
         if leader.name not in ready or not seen.storage:
-            self.add("storage", name, f"{name}: default StorageClass", f"init {name}", *before)
+            mended = [s.id for s in self.steps if s.kind in ("mend", "resume", "empty", "hasten")]
+            self.add("storage", name, f"{name}: default StorageClass", f"init {name}", *before, *mended)
         whole = seen.answers and all(seen.nodes.get(h.name) for h in self.lab.nodes(name)) and seen.storage
         if changed or not whole:
             after = [s.id for s in self.steps]

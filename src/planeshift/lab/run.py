@@ -225,7 +225,7 @@ class _Run:
         cluster.join(self.site, node, self.inits[node.name], leader, self.lines(step))
 
     def do_storage(self, step: Step) -> None:
-        cluster.storage(self.site, step.subject)
+        cluster.storage(self.site, step.subject, self.lines(step))
 
     def do_wait(self, step: Step) -> None:
         cluster.wait(self.site, step.subject, self.lines(step))
