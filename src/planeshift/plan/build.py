@@ -67,7 +67,7 @@ def _operations(draft: Draft) -> list[Operation]:
     for step in _STEPS:
         for operation in step(draft):
             result.append(operation)
-            draft.ids.add(operation.id)
+            draft.add(operation)
     # Only what is really planned is waited for.
     return [replace(operation, needs=operation.needs & draft.ids) for operation in result]
 

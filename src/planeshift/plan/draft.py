@@ -28,11 +28,18 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    by_kind: dict[str, set[str]] = field(default_factory=dict)
     turns: dict[str, frozenset[str]] = field(default_factory=dict)  # service → what its next unit's turn waits for
 
     def planned(self, *prefixes: str) -> frozenset[str]:
-        """The ids so far that begin with one of these."""
-        return frozenset(i for i in self.ids if i.startswith(prefixes))
+        """The ids so far that begin with one of these, each a kind with its colon and perhaps more."""
+        kinds = {prefix.partition(":")[0] for prefix in prefixes}
+        return frozenset(i for kind in kinds for i in self.by_kind.get(kind, ()) if i.startswith(prefixes))
+
+    def add(self, operation: Operation) -> None:
+        """Note what is planned."""
+        self.ids.add(operation.id)
+        self.by_kind.setdefault(operation.kind, set()).add(operation.id)
 
     def changes_files(self, unit_id: str) -> bool:
         """Whether a unit's files are to be laid out anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -121,21 +122,27 @@ def identity_url(cloud: model.Cloud) -> str:
 
 def environment(cloud: model.Cloud, service: str, release_: str) -> Environment:
     """The environment that a service's backends of one release run from; its id follows from all that is in it."""
-    spec = catalog.service(service)
     declared = cloud.spec.services[service]
-    extras = declared.extras
-    dist = [*extras.dist, *(["apache2-bin"] if declared.server == "httpd" else [])]
+    return _environment(
+        service, release_, tuple(declared.extras.pip), tuple(declared.extras.dist), declared.server == "httpd"
+    )
+
+
+@functools.cache
+def _environment(service: str, release_: str, pip: tuple[str, ...], extra: tuple[str, ...], httpd: bool) -> Environment:
+    spec = catalog.service(service)
+    dist = (*extra, *(("apache2-bin",) if httpd else ()))
     lock = catalog.data(service, release_, "lock.txt")
-    material = "\n".join([lock, *sorted(extras.pip), "", *sorted(dist)])
+    material = "\n".join([lock, *sorted(pip), "", *sorted(dist)])
     return Environment(
         id=f"{spec.name}-{release_}-{hashlib.sha256(material.encode()).hexdigest()[:10]}",
         service=service,
         release=release_,
         version=str(catalog.facts(service, release_)["version"]),
         requirements=lock,
-        pip=tuple(extras.pip),
-        dist=tuple(dist),
-        system_packages=bool(extras.dist),
+        pip=pip,
+        dist=dist,
+        system_packages=bool(extra),
     )
 
 
