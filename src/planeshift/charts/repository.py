@@ -244,7 +244,7 @@ class Repository:
                     self._ledger.unusable(stat.file, stat.stamp)
                 continue
             prov = listed.get(stat.file + ".prov")
-            fresh = replace(found, prov=prov.stamp if prov else "")
+            fresh = replace(found, prov=prov.stamp) if prov else found
             other = self.index.get(fresh.name, fresh.version)
             if (
                 other is not None
