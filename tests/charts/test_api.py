@@ -212,6 +212,15 @@ def test_context_path_chart_url_and_json(serve: Callable[..., Server]) -> None:
     assert found["entries"]["alpha"][0]["urls"] == ["https://charts.example.org/cm/charts/alpha-1.0.0.tgz"]
 
 
+def test_options_come_from_the_environment_and_from_a_file(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve(env={"PLANESHIFT_CHART_DEPTH": "1"})
+    assert server.get("/team/index.yaml").status == 200 and server.get("/index.yaml").status == 404
+    (tmp_path / "config.yaml").write_text("depth: 2\ndisable-delete: true\n")
+    server = serve("--config", str(tmp_path / "config.yaml"), storage=tmp_path / "other")
+    assert server.get("/org/team/index.yaml").status == 200 and server.get("/team/index.yaml").status == 404
+    assert server.ask("DELETE", "/api/org/team/charts/a/1.0.0").status == 404
+
+
 def test_what_can_be_turned_off(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("--disable-delete", "--disable-metrics")
     server.post("/api/charts", make())

@@ -223,6 +223,17 @@ def test_a_directory_acknowledges_what_is_flushed(tmp_path: Path, monkeypatch: p
     store.close()
 
 
+def test_a_stranger_who_writes_in_between_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who heeds no lock of ours puts the file there after we have looked."""
+    store = DirectoryStore(tmp_path / "store")
+    (tmp_path / "store" / "a.tgz").write_bytes(b"theirs")
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    with pytest.raises(Exists):
+        store.save("", [("a.tgz", b"ours")], replace=False)
+    assert store.read("", "a.tgz")[0] == b"theirs"
+    store.close()
+
+
 def test_racing_writers_of_one_store(store: DirectoryStore | S3Store) -> None:
     def write(number: int) -> bool:
         try:
