@@ -311,10 +311,14 @@ def test_credentials_that_are_refused_are_named(cloud: Cloud) -> None:
 
 def test_an_api_that_does_not_answer_changes_nothing_at_the_edge(cloud: Cloud) -> None:
     cloud.rig.fault("pause", "node1")
-    cloud.refused("PS711", "the cluster k1 cannot be looked at")
-    rows = json.loads(cloud.run("status", "-o", "json", check=False).stdout)
-    assert {r["health"] for r in rows if r["host"] == "k1"} == {"unknown"}
-    cloud.rig.up()
+    try:
+        cloud.refused("PS711", "the API of k1 does not answer", "hint: ")
+        done = cloud.run("plan", check=False)
+        assert "error[PS711]: the cluster k1 cannot be looked at" in done.stderr, done.stderr
+        rows = json.loads(cloud.run("status", "-o", "json", check=False).stdout)
+        assert {r["health"] for r in rows if r["host"] == "k1"} == {"unknown"}
+    finally:
+        cloud.rig.up()
     cloud.mends()
     assert cloud.get(5000, "/v3") == 200
 

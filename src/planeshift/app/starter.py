@@ -29,6 +29,9 @@ spec:
     - {{name: here, via: local, zone: A}}
   #  - {{name: "glance-vm-{{1..3}}", via: external, zone: A, address: "192.0.2.{{21..23}}"}}
 
+  # Kubernetes clusters that run services as pods: `backends: {{pods: {{cluster: k1, replicas: 2, weight: 10}}}}`.
+  # clusters: [{{name: k1, context: k1, registry: registry.example.org/openstack}}]
+
   # HAProxy in front of everything. Clients and the service catalogue see only its addresses.
   edges:
     - {{name: edge, mode: managed, address: 127.0.0.1}}
