@@ -8,7 +8,7 @@ from typing import Any
 
 from planeshift.app import images
 from planeshift.images.kept import Kept
-from planeshift.images.packages import shipped
+from planeshift.images.packages import Lock
 from planeshift.images.recipe import Recipe
 from planeshift.ports import quiet
 
@@ -19,7 +19,7 @@ def recipe(service: str = "placement", **other: Any) -> Recipe:
     return replace(images.recipe(images.Request(service=service), kept, os.environ, quiet)[0], **other)
 
 
-def packages(kept: Kept, other: Kept) -> None:
+def packages(kept: Kept, other: Kept, lock: Lock) -> None:
     """Let `kept` have the packages that `other` has."""
-    for package in shipped("amd64").packages:
+    for package in lock.packages:
         os.link(other.packages / f"{package.sha256}.deb", kept.packages / f"{package.sha256}.deb")

@@ -163,14 +163,15 @@ def test_a_kill_at_any_moment_is_gone_on_from(cache: Kept, warm: Kept, base: Rec
 def test_a_dropped_package_leaves_the_kept_base_and_else_is_refused_by_name(
     warm: Kept, base: Recipe, tmp_path: Path
 ) -> None:
-    lock = shipped("amd64")
+    lock = base.lock
+    assert lock
     gone = replace(lock.packages[0], sha256="0" * 64, version="0.0.1", path="pool/main/n/none/none_0.0.1_all.deb")
     dropped = replace(base, lock=replace(lock, packages=(gone, *lock.packages[1:])))
     kept = Builder(warm, os.environ, quiet).debian(base)[0]
     warm.layer(dropped.foundation, lambda: kept)
     assert build(warm, dropped).layers[0] == kept
     other = Kept(tmp_path / "other")
-    packages(other, Kept.of(os.environ))
+    packages(other, Kept.of(os.environ), lock)
     with pytest.raises(PlaneshiftError, match="PS425") as caught:
         Builder(other, os.environ, quiet).debian(dropped)
     assert gone.name in caught.value.problems[0].why and "0.0.1" in caught.value.problems[0].why
@@ -178,7 +179,8 @@ def test_a_dropped_package_leaves_the_kept_base_and_else_is_refused_by_name(
 
 def test_a_base_of_locked_packages_is_the_same_again(base: Recipe, user_cache: Kept, tmp_path: Path) -> None:
     kept = Kept(tmp_path / "another place")
-    packages(kept, user_cache)
+    assert base.lock
+    packages(kept, user_cache, base.lock)
     again = Builder(kept, os.environ, quiet).debian(base)
     assert again == Builder(user_cache, os.environ, quiet).debian(base)
 

@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from planeshift.errors import PlaneshiftError
-from planeshift.images import Config, Entry, Store, link, tree
+from planeshift.images import Config, Entry, Layer, Store, link, tree
 from planeshift.images.entries import EPOCH, member, ordered
+from planeshift.images.kept import BASE, Kept
 
 
 def _unpacked(store: Store, digest: str) -> tarfile.TarFile:
@@ -167,9 +169,26 @@ def test_damage_is_found(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(PlaneshiftError, match="PS421"):
         store.verify(image)
-    store.path(image.digest).write_bytes(b"{}")
+    config = store.path(image.config_digest)
+    config.write_bytes(config.read_bytes().replace(b"linux", b"minix"))
     with pytest.raises(PlaneshiftError, match="PS421"):
         store.image("x:1")
+
+
+def test_pruning_leaves_what_is_named_needed_or_young(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    store = kept.store
+    layers = [store.add_layer([Entry(name)]) for name in ("named", "base", "unneeded", "young")]
+    image = store.add_image(layers[:1], name="x:1")
+    kept.layer("key", lambda: Layer(layers[1].descriptor, layers[1].diff_id, f"{BASE}, locked packages"))
+    kept.layer("other", lambda: layers[2])
+    old = time.time() - 7200
+    for layer in layers[:3]:
+        os.utime(store.path(layer.descriptor.digest), (old, old))
+    assert kept.prune() == layers[2].descriptor.size
+    assert [store.has(layer.descriptor.digest) for layer in layers] == [True, True, False, True]
+    store.verify(image)
+    assert kept.layer("other", lambda: layers[3]) == layers[3], "what is gone is made again"
 
 
 def test_a_kill_amid_a_layer_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
