@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rig import Server
+from chartrig import Server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rig import Server, form, make
+from chartrig import Server, form, make
 
 from planeshift.charts import names
 

@@ -10,9 +10,9 @@ import tarfile
 import zlib
 
 import pytest
+from chartrig import SOAK, chart_yaml, make, tgz
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import SOAK, chart_yaml, make, tgz
 
 from planeshift.charts import archive, metadata
 from planeshift.charts.metadata import Invalid

@@ -13,11 +13,11 @@ from typing import Any
 
 import jwt
 import pytest
+from chartrig import Server, make
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-from rig import Server, make
 
 
 def basic(user: str, password: str) -> str:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from rig import SOAK, Server, form, make
+from chartrig import SOAK, Server, form, make
 from test_api import prov_of
 
 from planeshift.charts import names

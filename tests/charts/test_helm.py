@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rig import Server, form, make, tool
+from chartrig import Server, form, make, tool
 
 
 @pytest.fixture
@@ -32,6 +33,8 @@ def helm(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """An OpenPGP key of somebody's: public and secret keyring, as gpg exports them."""
+    if shutil.which("gpg") is None:
+        pytest.skip("there is no gpg: apt-get install gnupg")
     home = tmp_path_factory.mktemp("gpg", numbered=True)
     home.chmod(0o700)
     env = {**os.environ, "GNUPGHOME": str(home)}

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 import zstandard
+from chartrig import SOAK
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import SOAK
 
 from planeshift.charts import emit, segments
 from planeshift.charts.index import Entry, Index, entry

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from chartrig import Server, chart_yaml, make, tool
 from click.testing import CliRunner, Result
-from rig import Server, chart_yaml, make, tool
 from test_helm import key  # noqa: F401 - a fixture
 
 from planeshift.charts import tree
@@ -146,7 +146,7 @@ def test_the_server_refuses_provenance_that_is_forged(
     tmp_path: Path,
     key: tuple[Path, Path],  # noqa: F811
 ) -> None:
-    from rig import form
+    from chartrig import form
     from test_api import PROV
 
     for policy, status in (("enforce", 400), ("warn", 201)):

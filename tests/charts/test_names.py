@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from chartrig import SOAK
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import SOAK
 
 from planeshift.charts import names, versions
 from planeshift.charts.server import routes

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rig import Server, make
+from chartrig import Server, make
 
 README = (
     b"# Alpha\n\nDoes **things**.\n\n<script>document.title='harm'</script>\n\n[bad](javascript:alert(1)) ![seen](http://x/y.png)\n"

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 import obstore
 import pytest
+from chartrig import SOAK, Server, form, make, tool
 from obstore.store import S3Store as Bucket
-from rig import SOAK, Server, form, make, tool
 from test_api import PROV
 
 from planeshift.charts.store import Exists, Missing, StoreError
@@ -393,6 +393,35 @@ def test_a_lease_has_one_holder() -> None:
         claims.now += VOID + 1
         assert next(one for one in leases if one is not holder).hold()
         assert not holder.hold()
+
+
+@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("lower", [True, False])
+def test_two_who_claim_at_once_do_not_both_hold(step: int, lower: bool) -> None:
+    """The second claims as a whole between any two steps of the first, whose name is the lower or the higher."""
+
+    class Watched(Memory):
+        steps = 0
+
+        def tick(self) -> None:
+            self.steps += 1
+            if self.steps == step + 1:
+                held.append(second.hold())
+
+        def put(self, server: str, content: bytes) -> None:
+            self.tick()
+            super().put(server, content)
+
+        def all(self) -> dict[str, tuple[bytes, float]]:
+            self.tick()
+            return super().all()
+
+    claims = Watched()
+    first, second = Lease(claims, lambda: 0.0), Lease(claims, lambda: 0.0)
+    first._me, second._me = ("a", "b") if lower else ("b", "a")
+    held: list[bool] = []
+    held.append(first.hold())
+    assert sum(held) <= 1
 
 
 def test_what_is_no_bucket() -> None:
