@@ -234,6 +234,7 @@ def test_names_of_tenants_that_were_made_up_leave_nothing(serve: Callable[..., S
         assert server.post(f"/api/tenant{number}/charts", b"nonsense").status == 400
         assert server.get(f"/other{number}/index.yaml").status == 200
     assert not list((Path(server.storage) / names.RESERVED / "index").glob("*"))
+    assert b"tenant5" not in server.get("/metrics").body and b"other5" not in server.get("/metrics").body
     assert server.post("/api/tenant1/charts", make()).status == 201
     server.stop()
     server.start()
