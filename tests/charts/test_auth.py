@@ -175,3 +175,13 @@ def test_tls_and_certificates_of_clients(serve: Callable[..., Server], tmp_path:
         ask(context)
     context.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
     assert ask(context) == 200
+
+
+def test_a_project_of_the_same_name_in_another_domain_is_another_project() -> None:
+    from planeshift.charts.server.keystone import projects_of
+
+    ours = {"project": {"id": "1a", "name": "cern", "domain": {"id": "default", "name": "Default"}}}
+    theirs = {"project": {"id": "2b", "name": "cern", "domain": {"id": "ff", "name": "Other"}}}
+    assert projects_of(ours, "Default") == projects_of(ours, "default") == {"1a", "cern"}
+    assert projects_of(theirs, "Default") == {"2b"} and projects_of(theirs, "Other") == {"2b", "cern"}
+    assert projects_of({}, "Default") == projects_of({"project": {"name": "cern"}}, "Default") == frozenset()

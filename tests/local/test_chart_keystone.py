@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import urllib3
@@ -54,6 +56,29 @@ def server(cloud: Cloud, tmp_path: Path) -> Iterator[str]:
     assert process.wait(60) == 0
 
 
+@contextlib.contextmanager
+def other_admin(cloud: Cloud, heads: dict[str, str], user: str) -> Iterator[tuple[str, str]]:
+    """Another domain's project that is called admin, too: its ID, and a token for it. Gone afterwards."""
+
+    def keystone(method: str, path: str, body: object = None) -> Any:
+        answer = cloud.request(method, 5000, path, json.dumps(body) if body is not None else None, heads)
+        assert answer.status < 300, answer
+        return answer.json if answer.body else None
+
+    domain = keystone("POST", "/v3/domains", {"domain": {"name": f"other-{time.monotonic_ns()}"}})["domain"]["id"]
+    project = keystone("POST", "/v3/projects", {"project": {"name": "admin", "domain_id": domain}})["project"]["id"]
+    role = next(r["id"] for r in keystone("GET", "/v3/roles")["roles"] if r["name"] == "admin")
+    keystone("PUT", f"/v3/projects/{project}/users/{user}/roles/{role}")
+    identity = {"methods": ["token"], "token": {"id": heads["X-Auth-Token"]}}
+    scoped = json.dumps({"auth": {"identity": identity, "scope": {"project": {"id": project}}}})
+    answer = cloud.request("POST", 5000, "/v3/auth/tokens", scoped, heads)
+    assert answer.status == 201
+    yield project, answer.headers["x-subject-token"]
+    keystone("DELETE", f"/v3/projects/{project}")
+    keystone("PATCH", f"/v3/domains/{domain}", {"domain": {"enabled": False}})
+    keystone("DELETE", f"/v3/domains/{domain}")
+
+
 def test_tokens_and_application_credentials_are_asked_about(cloud: Cloud, server: str) -> None:
     def push(tenant: str, **headers: str) -> int:
         named = {k.replace("_", "-"): v for k, v in headers.items()}
@@ -82,5 +107,8 @@ def test_tokens_and_application_credentials_are_asked_about(cloud: Cloud, server
 
     assert push("admin", authorization=given(credential["secret"])) == 201
     assert push("admin", authorization=given("wrong")) == 401
+    with other_admin(cloud, heads, user) as (project, theirs):
+        assert push(project, x_auth_token=theirs) == 201  # by its ID
+        assert push("admin", x_auth_token=theirs) == 401  # not by the name that it has elsewhere
     path = f"/v3/users/{user}/application_credentials/{credential['id']}"
     assert cloud.request("DELETE", 5000, path, headers=heads).status == 204

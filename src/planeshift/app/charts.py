@@ -113,6 +113,7 @@ def authenticator(kind: str, options: Mapping[str, str | None]) -> Authenticator
         pull=_words(options.get("keystone_pull_roles")),
         push=_words(options.get("keystone_push_roles")),
         project=options.get("keystone_project") or "",
+        domain=options.get("keystone_domain") or "Default",
         ca=options.get("keystone_ca"),
     )
 

@@ -75,6 +75,9 @@ def _config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path |
 @click.option("--auth-actions-search-path", help="Bearer: JMESPath to the allowed actions in a token.")
 @click.option("--keystone-url", help="Keystone: …/v3.")
 @click.option("--keystone-project", help="Keystone: whose tokens count; default: the first part of the tenant's path.")
+@click.option(
+    "--keystone-domain", default="Default", show_default=True, help="Keystone: whose projects are meant by name."
+)
 @click.option("--keystone-pull-roles", default="reader,member", show_default=True, help="Keystone: who may pull.")
 @click.option("--keystone-push-roles", default="member", show_default=True, help="Keystone: who may push.")
 @click.option("--keystone-ca", type=_FILE, help="Keystone: PEM file of its authority.")

@@ -38,13 +38,15 @@ class Keystone:
         pull: frozenset[str],
         push: frozenset[str],
         project: str = "",
+        domain: str = "Default",
         ca: str | None = None,
     ) -> None:
         """`url` ends in /v3. `project`: whose tokens count where there are no tenants, by name or ID; with tenants, it is
-        the first part of the tenant's path."""
+        the first part of the tenant's path. Names are those of `domain`: others may have a project of the same name."""
         self._url = url.rstrip("/")
         self._roles = {"pull": pull | push, PUSH: push}
         self._project = project
+        self._domain = domain
         self._http = urllib3.PoolManager(ca_certs=ca, retries=urllib3.Retry(2, redirect=False), timeout=10)
         self._kept: dict[str, _Word] = {}
         self._lock = threading.Lock()
@@ -70,7 +72,7 @@ class Keystone:
         said = self._validate(token) if token else self._log_in(*given) if given else None
         if said is None:
             return None
-        found = _read(said, now + _KEPT)
+        found = _Word(roles_of(said), projects_of(said, self._domain), now + _KEPT)
         with self._lock:
             if len(self._kept) > _MANY:
                 self._kept.clear()
@@ -97,7 +99,14 @@ class Keystone:
             return None
 
 
-def _read(token: Any, until: float) -> _Word:
+def roles_of(token: Any) -> frozenset[str]:
+    """The roles that a token gives."""
+    return frozenset(r["name"] for r in token.get("roles", []))
+
+
+def projects_of(token: Any, domain: str) -> frozenset[str]:
+    """What a token's project may be called: its ID, and its name if it is one of this domain, by name or ID."""
     project = token.get("project") or {}
-    roles = frozenset(r["name"] for r in token.get("roles", []))
-    return _Word(roles, frozenset(filter(None, (project.get("name"), project.get("id")))), until)
+    of = project.get("domain") or {}
+    named = project.get("name") if domain in (of.get("name"), of.get("id")) else None
+    return frozenset(filter(None, (project.get("id"), named)))
