@@ -138,7 +138,7 @@ class Rig:
         site = self.site
         return [
             *_processes(site, self.namespaces, self.ended),
-            *(f"mount {x}" for x in _lines("/proc/self/mountinfo") if str(site.state) in x or "nsfs" in x),
+            *(f"mount {x}" for x in _lines("/proc/self/mountinfo") if str(site.state) in x),
             *(f"interface {p.name}" for p in Path("/sys/class/net").iterdir() if p.name == site.lab.interface),
             *(f"group {p}" for p in Path("/sys/fs/cgroup").rglob(site.lab.id)),
             *(f"loop {x}" for x in _output("losetup", "-l", "-n", "-O", "BACK-FILE") if str(site.state) in x),
@@ -168,7 +168,6 @@ def _processes(site: Site, namespaces: set[str], ended: float) -> list[str]:
 def machine() -> dict[str, list[str]]:
     """What this machine has of its own, which a lab must leave as it was; what other labs come and go with is not in it."""
     return {
-        "mounts": _lines("/proc/self/mountinfo"),
         "tables": _output("nft", "list", "tables"),
         "sysctls": [Path("/proc/sys/net/ipv4/ip_forward").read_text()],
         "named namespaces": sorted(p.name for p in Path("/run/netns").glob("*")),
