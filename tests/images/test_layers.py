@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -205,3 +206,17 @@ def test_a_kill_amid_a_layer_leaves_nothing_that_looks_whole(tmp_path: Path) -> 
         assert store.has(f"sha256:{blob.name}") and store.read(f"sha256:{blob.name}")
     store.add_image([store.add_layer([Entry("b")])], name="y:1")
     assert list(store.named()) == ["x:1", "y:1"]
+
+
+def test_pruning_waits_for_whoever_builds(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.tree("root", lambda path: path.mkdir())
+    done: list[int] = []
+    with kept.using():
+        with Kept(tmp_path).using():  # two may build at once
+            waiting = threading.Thread(target=lambda: done.append(Kept(tmp_path).prune()))
+            waiting.start()
+            waiting.join(0.3)
+        assert not done and (tmp_path / "trees" / "root").is_dir()
+    waiting.join(20)
+    assert done == [0] and not (tmp_path / "trees" / "root").exists()

@@ -34,6 +34,10 @@ class Builder:
 
     def image(self, recipe: Recipe, name: str, base: Image | None = None) -> Image:
         """Build and name an image. `base`: the image, in the store, that the recipe builds upon."""
+        with self.kept.using():
+            return self._image(recipe, name, base)
+
+    def _image(self, recipe: Recipe, name: str, base: Image | None) -> Image:
         below = list(base.layers) if base else self.debian(recipe)
         root = self.root(recipe, below)
         interpreter = python.interpreter(root)

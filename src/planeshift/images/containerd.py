@@ -14,7 +14,8 @@ from planeshift.images.store import Store
 
 def load(store: Store, names: Sequence[str], *, namespace: str, address: str) -> None:
     """Import images. Raises PlaneshiftError: PS424 without ctr, PS446 with containerd's words where it refuses."""
-    command = [need("ctr", "containerd"), "--address", address, "--namespace", namespace, "images", "import", "-"]
+    place = ["--address", address, "--connect-timeout", "5s", "--namespace", namespace]
+    command = [need("ctr", "containerd"), *place, "images", "import", "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=False
     ) as process:

@@ -101,8 +101,21 @@ class Kept:
             files.write(path, make())
         return path.read_bytes()
 
+    @contextlib.contextmanager
+    def using(self) -> Iterator[None]:
+        """While something is built: what is kept stays."""
+        with self._locked("use", fcntl.LOCK_SH):
+            yield
+
     def prune(self) -> int:
-        """Remove what no named image has, but for bases, which the archive might not let us make again; bytes freed."""
+        """Remove what no named image has, but for bases, which the archive might not let us make again; bytes freed.
+
+        Waits for whoever builds.
+        """
+        with self._locked("use"):
+            return self._prune()
+
+    def _prune(self) -> int:
         bases: list[str] = []
         for path in self._within("layers").glob("*.json"):
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -126,10 +139,10 @@ class Kept:
         return None
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
+    def _locked(self, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
         path = self._within("locks") / f"{name}.lock"
         with files.failing(f"{path} cannot be locked"), path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, how)
             yield
 
     def _within(self, name: str) -> Path:
