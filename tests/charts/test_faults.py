@@ -21,6 +21,9 @@ from chartrig import SOAK, Server, form, make
 from test_api import prov_of
 
 from planeshift.charts import names
+from planeshift.charts.repository import Rules
+from planeshift.charts.server import museum
+from planeshift.charts.store.directory import DirectoryStore
 
 
 def digest(data: bytes) -> str:
@@ -171,6 +174,25 @@ def test_what_is_known_is_kept_and_is_never_believed_against_the_store(serve: Ca
         soon(lambda: sorted(server.index()["entries"]) == ["beta", "delta", "gamma"])
         assert server.ask("DELETE", "/api/charts/delta/1.0.0").status == 200
         server.stop()
+
+
+def _die(*_: object) -> None:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("dying", [False, True])
+def test_many_charts_are_read_by_processes_or_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dying: bool
+) -> None:
+    for number in range(30):
+        (tmp_path / f"chart{number}-1.0.0.tgz").write_bytes(make(f"chart{number}"))
+    (tmp_path / "broken-1.0.0.tgz").write_bytes(b"nonsense")
+    monkeypatch.setattr(museum, "_MANY", 10)
+    monkeypatch.setattr(museum, "_PIECE", 4)
+    if dying:
+        monkeypatch.setattr(museum, "_begin", _die)
+    found = museum.Museum(DirectoryStore(tmp_path), Rules(), None).open("")
+    assert found.index.names() == sorted(f"chart{n}" for n in range(30))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from planeshift.charts.index import Entry
@@ -141,9 +142,13 @@ def read_many(store: Store, repository: Repository, stats: Sequence[Stat]) -> It
     else:
         pool = ThreadPoolExecutor(32)
         results = pool.map(lambda s: list(_read(repository, [s])), stats)
-    with pool:
-        for result in results:
-            yield from result
+    try:
+        with pool:
+            for result in results:
+                yield from result
+    except BrokenProcessPool:  # processes that cannot be had, or were ended by the system for want of memory
+        log.warning("reading the charts without further processes")
+        yield from _read(repository, stats)
     log.info("read %d charts in %.1f s", len(stats), time.monotonic() - began)
 
 
