@@ -67,7 +67,11 @@ def rotation(site: Site, listen: Listener, say: Say) -> Rotation:
     def users(made: World, service: str) -> DatabaseUsers | None:
         return tries(made, service) if administrator(made, service) else None
 
-    return Rotation(lambda: world(site), users, tries, listen, say, time.sleep)
+    def others(service: str) -> bool:
+        known, backends = topology.hosts(site.cloud), site.cloud.spec.services[service].backends.values()
+        return any(known[host].via == "external" for backend in backends for host in backend.hosts)
+
+    return Rotation(lambda: world(site), users, tries, listen, say, time.sleep, others)
 
 
 def _host(site: Site, name: str, paths: HostPaths) -> Host:

@@ -37,6 +37,7 @@ class Rotation:
     listen: Listener
     say: Say
     sleep: Callable[[float], None]
+    others: Callable[[str], bool]  # whether hosts of somebody else run a service, too
 
 
 def rotate(run: Rotation, service: str, name: str) -> None:
@@ -153,8 +154,8 @@ def _database(run: Rotation, world: World, service: str) -> None:
     path, held = _file(world, service)
     old = _mapping(held["database_previous"])["user"]
     users = run.users(world, service)
-    if users is None:
-        run.say(f"remove the user {old} from the database, or give it a new password: nothing of ours uses it")
+    if users is None or run.others(service):
+        run.say(f"nothing of ours uses the user {old} any more: remove it when nobody else does")
     else:
         _drained(run, users, old)
         users.remove(old)
@@ -193,8 +194,11 @@ def _account(run: Rotation, world: World, service: str) -> None:
     world = _roll(run, service)
     path, held = _file(world, service)
     old = _mapping(held["service_previous"])["user"]
-    world.identity.remove(world.desired.identity_url, admin, world.desired.ca, old)
-    run.say(f"the user {old} is removed")
+    if run.others(service):
+        run.say(f"nothing of ours uses the user {old} any more: remove it when nobody else does")
+    else:
+        world.identity.remove(world.desired.identity_url, admin, world.desired.ca, old)
+        run.say(f"the user {old} is removed")
     world.secrets.change(path, {"service_previous": None})
 
 
