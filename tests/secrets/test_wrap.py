@@ -105,8 +105,10 @@ def test_a_sealed_file_that_does_not_open_stops_it(chart: Path, secrets: Run) ->
     assert done.code == 1 and "PS1005" in done.err and done.out == ""
 
 
-def test_the_plugin(chart: Path, secrets: Run) -> None:
-    helm = os.environ["HELM_BIN"]
+@pytest.mark.parametrize("name", ["helm", "helm4"])
+def test_the_plugin(chart: Path, secrets: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    helm = stock(name)
+    monkeypatch.setenv("HELM_BIN", helm)
     assert secrets("helm-plugin").code == 0
     assert secrets("helm-plugin").code == 0  # again: ours is replaced
 

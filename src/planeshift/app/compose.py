@@ -21,12 +21,13 @@ from planeshift.drivers.maker import RandomMaker
 from planeshift.drivers.secretfiles import SecretFiles
 from planeshift.engine.run import Listener
 from planeshift.engine.world import World
-from planeshift.ports import DatabaseUsers, Host, Say
+from planeshift.ports import CredentialUsers, Host, Say
 from planeshift.render import topology
 from planeshift.render.build import build
 from planeshift.render.desired import HostPaths
 
 DATABASES = "secrets/databases.yaml"  # who may make users: a database's name → user and password
+MESSAGING = "secrets/messaging.yaml"  # and of message buses: a host → management, user and password
 
 
 def world(site: Site) -> World:
@@ -54,7 +55,7 @@ def world(site: Site) -> World:
 def rotation(site: Site, listen: Listener, say: Say) -> Rotation:
     """What `rotate` works with."""
 
-    def tries(made: World, service: str) -> DatabaseUsers:
+    def tries(made: World, service: str) -> CredentialUsers:
         from planeshift.drivers.databases.users import MysqlUsers
 
         return MysqlUsers(made.desired.databases[service], administrator(made, service))
@@ -64,14 +65,23 @@ def rotation(site: Site, listen: Listener, say: Say) -> Rotation:
         found = made.secrets.read(DATABASES).get(name, {})
         return dict(found) if isinstance(found, dict) and found.get("user") and found.get("password") else {}
 
-    def users(made: World, service: str) -> DatabaseUsers | None:
+    def users(made: World, service: str) -> CredentialUsers | None:
         return tries(made, service) if administrator(made, service) else None
+
+    def bus_tries(made: World, host: str, port: int) -> CredentialUsers:
+        from planeshift.drivers.rabbitmq import RabbitUsers
+
+        found = made.secrets.read(MESSAGING).get(host, {})
+        return RabbitUsers(host, port, found if isinstance(found, dict) else {})
+
+    def bus_users(made: World, host: str, port: int) -> CredentialUsers | None:
+        return bus_tries(made, host, port) if made.secrets.read(MESSAGING).get(host) else None
 
     def others(service: str) -> bool:
         known, backends = topology.hosts(site.cloud), site.cloud.spec.services[service].backends.values()
         return any(known[host].via == "external" for backend in backends for host in backend.hosts)
 
-    return Rotation(lambda: world(site), users, tries, listen, say, time.sleep, others)
+    return Rotation(lambda: world(site), users, bus_users, tries, bus_tries, listen, say, time.sleep, others)
 
 
 def _host(site: Site, name: str, paths: HostPaths) -> Host:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from planeshift.app import change
 from planeshift.catalog.spec import Secret, SecretValue
 from planeshift.engine.run import Listener
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.ports import DatabaseUsers, Say
+from planeshift.ports import CredentialUsers, Say
 
-DATABASE, SERVICE = "database_password", "service_password"
+DATABASE, SERVICE, BUS = "database_password", "service_password", "transport_url"
 KEPT = 5  # generations of token keys: tokens outlive a rotation or two
 _WAIT = 900  # seconds that connections of an old user may last
 
@@ -32,8 +33,11 @@ class Rotation:
     """What a rotation works with. `world` is made anew where secrets have changed."""
 
     compose: Callable[[], World]
-    users: Callable[[World, str], DatabaseUsers | None]  # of a service's database; None without an administrator
-    tries: Callable[[World, str], DatabaseUsers]  # the same, for looking
+    # Of a service's database, and of the message bus at a host and port; None where nobody may make any.
+    users: Callable[[World, str], CredentialUsers | None]
+    bus_users: Callable[[World, str, int], CredentialUsers | None]
+    tries: Callable[[World, str], CredentialUsers]  # the same, for looking
+    bus_tries: Callable[[World, str, int], CredentialUsers]
     listen: Listener
     say: Say
     sleep: Callable[[float], None]
@@ -41,7 +45,7 @@ class Rotation:
 
 
 def rotate(run: Rotation, service: str, name: str) -> None:
-    """Rotate a service's credential: `database_password`, `service_password`, or keys of the kind that sign tokens.
+    """Rotate a service's credential: `database_password`, `service_password`, `transport_url`, or keys that sign tokens.
 
     Raises PlaneshiftError: PS1022 where the credential cannot be rotated, and whatever `up` raises.
     """
@@ -53,12 +57,14 @@ def rotate(run: Rotation, service: str, name: str) -> None:
     kinds = {s.name: s for s in spec.secrets}
     if name == DATABASE:
         _database(run, world, service)
+    elif name == BUS:
+        _bus(run, world, service)
     elif name == SERVICE and name in kinds:
         _account(run, world, service)
     elif name in kinds and kinds[name].kind == "fernet-keys":
         _keys(run, world, service, kinds[name])
     else:
-        known = [DATABASE, *(s.name for s in spec.secrets if s.name == SERVICE or s.kind == "fernet-keys")]
+        known = [DATABASE, BUS, *(s.name for s in spec.secrets if s.name == SERVICE or s.kind == "fernet-keys")]
         hint = f"What can be, of {service}: {', '.join(known)}."
         raise PlaneshiftError(Problem("PS1022", f"{name} of {service} cannot be rotated", hint=hint))
 
@@ -163,7 +169,7 @@ def _database(run: Rotation, world: World, service: str) -> None:
     world.secrets.change(path, {"database_previous": None})
 
 
-def _drained(run: Rotation, users: DatabaseUsers, user: str) -> None:
+def _drained(run: Rotation, users: CredentialUsers, user: str) -> None:
     """Wait until nothing is connected as a user: processes that were replaced still answer what they had begun."""
     waited = 0.0
     while users.connections(user):
@@ -174,6 +180,66 @@ def _drained(run: Rotation, users: DatabaseUsers, user: str) -> None:
             run.say(f"waiting until nothing is connected as {user}")
         run.sleep(0.5)
         waited += 0.5
+
+
+# --- a message bus's user
+
+
+def _transports(held: Mapping[str, SecretValue]) -> list[tuple[str, str]]:
+    """The `transport_url` options of a secret file: section and URL."""
+    options: Any = held.get("options")  # a mapping of mappings, which no other secret is
+    found = options.items() if isinstance(options, dict) else ()
+    return [(s, str(o[BUS])) for s, o in found if isinstance(o, dict) and o.get(BUS)]
+
+
+def _as_user(url: str, user: str, password: str) -> str:
+    """A transport URL with another user at each of its hosts."""
+    scheme, _, rest = url.partition("://")
+    hosts, slash, vhost = rest.partition("/")
+    credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return f"{scheme}://" + ",".join(f"{credentials}@{h.rpartition('@')[2]}" for h in hosts.split(",")) + slash + vhost
+
+
+def _bus(run: Rotation, world: World, service: str) -> None:
+    path, held = _file(world, service)
+    urls = _transports(held)
+    if not urls:
+        hint = "It is one of `options: {SECTION: {transport_url: …}}` there."
+        raise PlaneshiftError(Problem("PS1022", f"{path} holds no transport_url", hint=hint))
+    parts = urlsplit(urls[0][1].replace(",", "/", 1))  # the first of its hosts
+    host, port, user = parts.hostname or "", parts.port or 5672, unquote(parts.username or "")
+    users = run.bus_users(world, host, port)
+    if not _mapping(held.get("transport_previous")):
+        _as_declared(world)
+        if users is None and not _mapping(held.get("transport_next")):
+            hint = (
+                f"secrets/messaging.yaml names who may make users (`{host}: {{management: URL, user: …, password: …}}`); or "
+                "make a second user yourself, and name it as `transport_next: {user: …, password: …}` in the secret file."
+            )
+            raise PlaneshiftError(Problem("PS1022", f"nobody may make a second user at {host}", hint=hint))
+        following = _next(run, world, service, "transport", _other(user, user.removesuffix("_b")))
+        if users is not None:
+            users.copy(user, following["user"], following["password"])
+        if not run.bus_tries(world, host, port).works(following["user"], following["password"]):
+            what = f"the message bus does not take the next user {following['user']}; nothing was switched"
+            raise PlaneshiftError(Problem("PS1022", what))
+        _, held = _file(world, service)
+        given: Any = held["options"]
+        options: Any = {section: dict(values) for section, values in given.items()}
+        for section, url in _transports(held):
+            options[section][BUS] = _as_user(url, following["user"], following["password"])
+        previous = {"user": user, "password": unquote(parts.password or "")}
+        world.secrets.change(path, {"options": options, "transport_previous": previous, "transport_next": None})
+    world = _roll(run, service)
+    _, held = _file(world, service)
+    old = _mapping(held["transport_previous"])["user"]
+    if users is None or run.others(service):
+        run.say(f"nothing of ours uses the user {old} any more: remove it when nobody else does")
+    else:
+        _drained(run, users, old)
+        users.remove(old)
+        run.say(f"the user {old} is removed")
+    world.secrets.change(path, {"transport_previous": None})
 
 
 # --- a service's own user in Keystone

@@ -26,6 +26,7 @@ def rotate_(service: str, name: str, file: str | None, yes: bool) -> None:
     \b
       planeshift secrets rotate glance database_password    its database user
       planeshift secrets rotate glance service_password     its user in Keystone
+      planeshift secrets rotate glance transport_url        its message bus user (RabbitMQ)
       planeshift secrets rotate keystone fernet_keys        keys that sign tokens; also receipt_keys, credential_keys
 
     Two users take turns: the next one is made and tried, every backend is brought to it, and the old one is removed when
@@ -33,7 +34,8 @@ def rotate_(service: str, name: str, file: str | None, yes: bool) -> None:
 
     A database's users are made with `secrets/databases.yaml`, `NAME: {user: …, password: …}`, where NAME is what the
     cloud file calls the database. Without it, make a second user yourself and name it as `database_next` in the service's
-    secret file.
+    secret file. For a message bus: `secrets/messaging.yaml`, `HOST: {management: URL, user: …, password: …}`, or
+    `transport_next`.
     """
     guard()
     site = open_site(file)

@@ -217,11 +217,11 @@ class Secrets(Protocol):
         """Set values of a secret file, or remove those that are None, in one write."""
 
 
-class DatabaseUsers(Protocol):
-    """Users of one database, as its administrator."""
+class CredentialUsers(Protocol):
+    """Users of one database or message bus, as its administrator."""
 
     def works(self, user: str, password: str) -> bool:
-        """Whether a user can use the database with this password. Needs no administrator."""
+        """Whether a user can log in with this password. Needs no administrator."""
 
     def copy(self, old: str, new: str, password: str) -> None:
         """Make `new` be a user with this password and the rights of `old`."""

@@ -12,8 +12,9 @@ from planeshift.render.desired import File, Program, Unit
 from planeshift.render.supervisor import MARKER
 
 SERVER = "gunicorn.conf.py"
-# What a driver needs to know of a running server: the settings that it has read, and which workers are ready.
-READ, WORKER = ".server", ".worker-"
+# What a driver needs to know of a running server: the settings that it has read, which workers are ready, and how many it
+# wants.
+READ, WORKER, COUNT = ".server", ".worker-", ".workers"
 _MARKS = f"""
 
 def when_ready(server):
@@ -22,6 +23,11 @@ def when_ready(server):
 
 
 on_reload = when_ready
+
+
+def nworkers_changed(server, new_value, old_value):
+    import pathlib
+    pathlib.Path(chdir, {COUNT!r}).write_text(str(new_value))
 
 
 def post_worker_init(worker):

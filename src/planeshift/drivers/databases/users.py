@@ -1,4 +1,4 @@
-"""Users of a MariaDB or MySQL schema, made and removed as its administrator. Implements `ports.DatabaseUsers`."""
+"""Users of a MariaDB or MySQL schema, made and removed as its administrator. Implements `ports.CredentialUsers`."""
 
 from __future__ import annotations
 
