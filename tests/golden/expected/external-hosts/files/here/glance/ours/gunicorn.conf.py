@@ -25,6 +25,11 @@ def when_ready(server):
 on_reload = when_ready
 
 
+def nworkers_changed(server, new_value, old_value):
+    import pathlib
+    pathlib.Path(chdir, '.workers').write_text(str(new_value))
+
+
 def post_worker_init(worker):
     import pathlib
     pathlib.Path(chdir, '.worker-' + str(worker.pid)).touch()
