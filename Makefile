@@ -8,6 +8,8 @@ STAMP := $(VENV)/.made
 DEV := $(VENV)/.made-dev
 
 LAB_PACKAGES := catatonit conntrack containerd containernetworking-plugins e2fsprogs iproute2 iptables nftables runc
+LAB_TOOLS := kubectl kubeadm kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy etcd coredns \
+  local-path-provisioner helm pod-security
 
 .PHONY: help setup up down verify test test-core test-charts test-local test-cluster check soak refresh golden bench clean
 
@@ -59,6 +61,7 @@ test-local: $(DEV)  ## real services: started, verified, broken, mended, removed
 
 test-cluster: setup $(DEV)  ## a real Kubernetes of namespaces on this machine: made, used, broken, mended, removed; root
 	@scripts/os-packages $(LAB_PACKAGES) || true
+	@test "$$(id -u)" != 0 || $(BIN)/planeshift tools build $(LAB_TOOLS)
 	@$(BIN)/pytest -n 2 --dist loadgroup -rs tests/cluster
 
 soak: setup $(DEV)      ## the full kill matrix on real services; takes hours
