@@ -103,7 +103,7 @@ def test_no_path_leads_to_what_is_no_tenant() -> None:
         "\x00",
     ]
     dice = random.Random(3)
-    for _ in range(MANY):
+    for _ in range(100_000):
         path = "/" + "/".join(dice.choices(pieces, k=dice.randint(0, 7)))
         depth = dice.choice([None, 0, 1, 2])
         found = routes.match(dice.choice(["GET", "HEAD", "POST", "DELETE"]), path, depth)
@@ -111,6 +111,15 @@ def test_no_path_leads_to_what_is_no_tenant() -> None:
             assert names.is_tenant(found.tenant)
             deep = found.tenant.count("/") + bool(found.tenant)
             assert depth is None or found.what in ("page", "static") or deep == depth
+
+
+@pytest.mark.parametrize(
+    "path", ["/api//charts", "/api//charts/a/1.0.0", "//index.yaml", "//charts/a-1.0.0.tgz", "/api/a//charts"]
+)
+@pytest.mark.parametrize("depth", [None, 0, 1, 2])
+def test_a_tenant_without_a_name_is_none(path: str, depth: int | None) -> None:
+    found = routes.match("GET", path, depth)
+    assert found is None
 
 
 def test_the_pair_that_chartmuseum_mixes_up() -> None:

@@ -60,7 +60,7 @@ def _api(method: str, parts: list[str], depth: int | None) -> Route | None:
             continue
         found = _API.get((method, shape))
         tenant = "/".join(parts[:at])
-        if found is None or not names.is_tenant(tenant):
+        if found is None or not names.is_tenant(tenant) or "" in parts[:at]:
             if depth is None:
                 return None  # as ChartMuseum: the first shape decides the depth
             continue
