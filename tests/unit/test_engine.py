@@ -124,6 +124,18 @@ def test_hosts_may_be_listed_in_another_order() -> None:
     assert ids(operator.plan()) == []
 
 
+def test_an_edited_image_is_no_drift_and_a_deployment_that_went_is() -> None:
+    operator = Operator(PODS)
+    operator.up()
+    operator.edit(PODS.replace("replicas: 3", 'replicas: 3, image: "registry.example.org/other:1"'))
+    [release] = [o for o in operator.plan().operations if o.kind is Kind.RELEASE]
+    assert release.detail == ("~ image",) and not release.drift
+    operator.edit(PODS)
+    operator.data.clusters["k1"].releases["k1/keystone/pods"][-1].gone = True
+    [release] = [o for o in operator.plan().operations if o.kind is Kind.RELEASE]
+    assert release.drift and "its Deployment is gone" in release.summary
+
+
 # --- killed anywhere
 
 

@@ -6,6 +6,8 @@ processes, then the edge, then what Keystone must know of it. What goes away lea
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -15,7 +17,8 @@ from planeshift.plan.draft import Draft
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Operation, Plan, in_order
 from planeshift.render.build import edge_unit
-from planeshift.render.desired import Desired
+from planeshift.render.desired import Desired, DesiredPods
+from planeshift.render.pods import release_values
 
 _STEPS = (
     files.secrets,
@@ -81,13 +84,18 @@ def _with_drift(operation: Operation, before: Mapping[str, str], wanted: Mapping
 def applied(desired: Desired, key: bytes) -> dict[str, str]:
     """What each thing will be: the digest by which drift is told from change."""
     result = {unit_id: unit.digest(key) for unit_id, unit in desired.units.items()}
-    result |= {pods_id: pods.digest(key) for pods_id, pods in desired.pods.items()}
+    result |= {pods_id: _released(found, key) for pods_id, found in desired.pods.items()}
     for name, edge in desired.edges.items():
         weights = [(f.service, s.name, s.weight) for f in edge.frontends for s in f.servers]
         result[f"edge {name}"] = result[edge_unit(name, edge.host)] = f"{edge.structure} {weights}"
     for name, entries in desired.identity.items():
         result[f"catalogue {name}"] = f"{sorted(entries.endpoints.items())} {entries.user} {entries.roles}"
     return result
+
+
+def _released(found: DesiredPods, key: bytes) -> str:
+    text = json.dumps(release_values(found, key), sort_keys=True)  # files are in it, by the names of their objects
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _overrides(desired: Desired) -> list[str]:
