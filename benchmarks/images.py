@@ -60,7 +60,7 @@ def layers(environment: Path, scratch: Path) -> list[tuple[str, str, str]]:
     out = scratch / "peer"
     works: dict[str, Callable[[], object]] = {
         "planeshift": lambda: Store(scratch / f"store{time.time_ns()}").add_layer(tree(environment)),
-        "tar, zstd -2": lambda: run(f"tar --sort=name -C {environment} -c . | zstd -q -2 -T1 -f -o {out}.zst"),
+        "tar, zstd -1": lambda: run(f"tar --sort=name -C {environment} -c . | zstd -q -1 -T1 -f -o {out}.zst"),
         "tar, gzip -6": lambda: run(f"tar --sort=name -C {environment} -c . | gzip -6 > {out}.gz"),
     }
     found: dict[str, list[float]] = {name: [] for name in works}
