@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from planeshift.app import charts as app
+from planeshift.cli.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from planeshift.charts.remote import Remote
@@ -30,16 +30,8 @@ _COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f"planeshift.cli.{_COMMANDS[cmd_name]}")
-        found = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
-        return found if isinstance(found, click.Command) else None
+class _Lazy(LazyGroup):
+    modules = _COMMANDS
 
 
 @click.group(cls=_Lazy, short_help="Helm charts: package, sign, push, pull, mirror, compare; serve them.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from planeshift.cli import view
+from planeshift.cli.lazy import LazyGroup
 from planeshift.errors import Exit, PlaneshiftError, Problem
 
 _COMMANDS = {  # name → module of planeshift.cli, in the order in which they are met
@@ -37,16 +37,8 @@ _COMMANDS = {  # name → module of planeshift.cli, in the order in which they a
 }
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f"planeshift.cli.{_COMMANDS[cmd_name]}")
-        found = getattr(module, cmd_name.replace("-", "_") + "_")
-        return found if isinstance(found, click.Command) else None
+class _Lazy(LazyGroup):
+    modules = _COMMANDS
 
 
 @click.group(cls=_Lazy)
