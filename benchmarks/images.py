@@ -1,6 +1,6 @@
 """Measure `planeshift image build`: writing layers, an image with warm caches, and nothing to do.
 
-    python -P benchmarks/images.py [--record] [SERVICE]
+    python benchmarks/images.py [--record] [SERVICE]
 
 The peers run in turn with us, on the same files: tar with gzip and with zstd for a layer; uv, compileall and tar with gzip
 for an image; `planeshift --version` for nothing to do. Speeds are of processor time, so that a busy machine matters less.
@@ -129,7 +129,7 @@ def main() -> None:
         rows += layers(environment, Path(name))
     lines = ["| what | planeshift | peer |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     head = (
-        f"{datetime.date.today()}, {os.cpu_count()} cores, load before {before:.1f}: `python -P benchmarks/images.py`"
+        f"{datetime.date.today()}, {os.cpu_count()} cores, load before {before:.1f}: `python benchmarks/images.py`"
     )
     text = head + "\n\n" + "\n".join(lines)
     print(text)

@@ -1,6 +1,6 @@
 """Measure sealed files beside stock sops, in turn in one run.
 
-    python benchmarks/secrets.py [view] [seal] [audit]
+    python benchmarks/sealing.py [view] [seal] [audit]
 
 `view`: a small file with an age key, beside a bare interpreter and sops. `seal`: a file of 10,000 values. `audit`: a
 repository of 10,000 commits, made by git fast-import. sops is the one of `planeshift tools`, or on PATH; without it its
