@@ -128,9 +128,7 @@ def main() -> None:
         (environment,) = (Path(name) / "cache" / "trees").glob("environment-*")
         rows += layers(environment, Path(name))
     lines = ["| what | planeshift | peer |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    head = (
-        f"{datetime.date.today()}, {os.cpu_count()} cores, load before {before:.1f}: `python benchmarks/images.py`"
-    )
+    head = f"{datetime.date.today()}, {os.cpu_count()} cores, load before {before:.1f}: `python benchmarks/images.py`"
     text = head + "\n\n" + "\n".join(lines)
     print(text)
     if arguments.record:
