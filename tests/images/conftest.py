@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from imagerig import recipe
+from imagerig import recipe, with_base
 
 from planeshift.errors import PlaneshiftError
 from planeshift.images import debian
@@ -52,16 +52,3 @@ def warm(tmp_path_factory: pytest.TempPathFactory, user_cache: Kept, base: Recip
 def cache(tmp_path: Path, user_cache: Kept, base: Recipe) -> Kept:
     """A cache that has the base, and nothing else."""
     return with_base(tmp_path / "cache", user_cache, base)
-
-
-def with_base(directory: Path, other: Kept, base: Recipe) -> Kept:
-    """A cache with the base of another, not copied."""
-    kept = Kept(directory)
-    builder = Builder(other, os.environ, quiet)
-    (layer,) = builder.debian(base)
-    root = builder.root(base, [layer])
-    kept.tree(f"root-{base.foundation}", lambda path: path.symlink_to(root))
-    kept.store.add(b"")  # makes the layout's directories
-    os.link(other.store.path(layer.descriptor.digest), kept.store.path(layer.descriptor.digest))
-    kept.layer(base.foundation, lambda: layer)
-    return kept

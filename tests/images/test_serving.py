@@ -81,7 +81,7 @@ def planeshift(
 @pytest.fixture
 def command_cache(tmp_path: Path, user_cache: Kept, base: Recipe) -> Kept:
     """A cache where the command line looks for one."""
-    from conftest import with_base
+    from imagerig import with_base
 
     (tmp_path / "xdg" / "planeshift").mkdir(parents=True, mode=0o700)
     return with_base(tmp_path / "xdg" / "planeshift" / "images", user_cache, base)
