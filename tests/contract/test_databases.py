@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -148,6 +149,16 @@ def test_a_backup_changes_nothing(databases: Rig) -> None:
     before = databases.state()
     databases.port.back_up(databases.database, "", quiet)
     assert databases.state() == before
+
+
+def test_a_backup_is_never_written_over_another_whatever_the_clock_says(
+    databases: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "19700101T000000Z")
+    databases.port.prepare(databases.database)
+    databases.migrate("old")
+    made = [databases.port.back_up(databases.database, "", quiet) for _ in range(3)]
+    assert len(set(made)) == 3
 
 
 def test_there_is_no_backup_of_what_is_not_there(databases: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from planeshift import catalog
 from planeshift.app import change
 from planeshift.drivers.memory import Call, Data, Killed, Memory
 from planeshift.drivers.memory.faults import Moment
+from planeshift.drivers.memory.keep import MemoryClock
 from planeshift.engine import run
 from planeshift.engine.run import Event
 from planeshift.engine.world import World
@@ -134,6 +136,19 @@ def test_an_edited_image_is_no_drift_and_a_deployment_that_went_is() -> None:
     operator.data.clusters["k1"].releases["k1/keystone/pods"][-1].gone = True
     [release] = [o for o in operator.plan().operations if o.kind is Kind.RELEASE]
     assert release.drift and "its Deployment is gone" in release.summary
+
+
+def test_a_clock_that_jumps_back_and_forth_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.cycle(["2031-01-01T00:00:00+00:00", "1970-01-01T00:00:00+00:00", "2026-06-01T00:00:00+00:00"])
+    monkeypatch.setattr(MemoryClock, "now", lambda self: next(times))
+    operator = Operator(KEYSTONE)
+    operator.up()
+    operator.edit(KEYSTONE + "caches: {main: {hosts: ['127.0.0.9:11211']}}")
+    assert not any(o.drift for o in operator.plan().operations)
+    operator.up()
+    assert_serves(operator)
+    assert ids(operator.plan()) == []
+    assert [r["result"] for r in operator.data.audit] == ["done", "done"]
 
 
 # --- killed anywhere

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import replace
@@ -50,7 +51,9 @@ class LocalDatabases:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         directory = self._state / "backups"
         files.private(directory)
-        target = directory / f"{database.service}-{stamp}.{'sqlite' if database.engine == 'sqlite' else 'sql'}"
+        suffix = "sqlite" if database.engine == "sqlite" else "sql"
+        names = (f"{database.service}-{stamp}{f'-{n}' if n else ''}.{suffix}" for n in itertools.count())
+        target = next(path for path in (directory / name for name in names) if not path.exists())  # clocks jump back
         _engine(database).back_up(database, password, target, say)
         return str(target)
 
