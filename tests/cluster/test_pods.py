@@ -335,6 +335,12 @@ def test_what_is_no_longer_declared_goes_with_its_files(cloud: Cloud) -> None:
 
 def test_down_leaves_nothing_of_it_in_the_cluster_and_purge_leaves_the_lab(cloud: Cloud) -> None:
     cloud.run("down", "--purge", "--yes")
-    left = cloud.kubectl("get", "all,configmaps,secrets,networkpolicies,serviceaccounts", "-o", "name").split()
-    assert set(left) <= {"configmap/kube-root-ca.crt", "serviceaccount/default"}, left
+    deadline, kinds = time.monotonic() + WAIT, "all,configmaps,secrets,networkpolicies,serviceaccounts"
+    # Pods finish what they serve; all else is gone at once.
+    while left := set(cloud.kubectl("get", kinds, "-o", "name").split()) - {
+        "configmap/kube-root-ca.crt",
+        "serviceaccount/default",
+    }:
+        assert all(name.startswith("pod/") for name in left) and time.monotonic() < deadline, left
+        time.sleep(0.5)
     assert cloud.rig.states()["node1"] == "ready"

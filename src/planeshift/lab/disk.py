@@ -15,9 +15,11 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import planeshift
 from planeshift.drivers import files
 from planeshift.lab import kubernetes
 from planeshift.lab.shell import run
@@ -45,7 +47,7 @@ def prepare(state: Path, lab: Topology, host: Host, programs: Mapping[str, str])
         home.chmod(0o755)
         if host.disk:
             _sized(home / "disk.img", host.disk)
-        binds = [f"{cache()}\t{TOOLS}\tro"]
+        binds = [f"{cache()}\t{TOOLS}\tro", *(f"{p}\t{p}\tro" for p in _hidden())]
         if host.cluster:
             binds += [f"disk/{name}\t/var/lib/{name}\trw" for name in ("containerd", "kubelet")]
         (home / "binds.txt").write_text("".join(f"{b}\n" for b in binds))
@@ -59,6 +61,12 @@ def prepare(state: Path, lab: Topology, host: Host, programs: Mapping[str, str])
             link.unlink(missing_ok=True)
             link.symlink_to(f"{TOOLS}/{path}")
     return home
+
+
+def _hidden() -> list[str]:
+    """Where this program lies, so far as a host would not see it: it has a /tmp and a /run of its own."""
+    places = {sys.prefix, sys.base_prefix, str(Path(planeshift.__file__).parents[1])}
+    return sorted(p for p in places if p.startswith(("/tmp/", "/run/")) and not ("\t" in p or "\n" in p))  # noqa: S108
 
 
 def _contents(lab: Topology, host: Host) -> dict[str, str]:
