@@ -19,7 +19,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import planeshift
 from planeshift.drivers import files
 from planeshift.lab import kubernetes
 from planeshift.lab.shell import run
@@ -65,7 +64,7 @@ def prepare(state: Path, lab: Topology, host: Host, programs: Mapping[str, str])
 
 def _hidden() -> list[str]:
     """Where this program lies, so far as a host would not see it: it has a /tmp and a /run of its own."""
-    places = {sys.prefix, sys.base_prefix, str(Path(planeshift.__file__).parents[1])}
+    places = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])}
     return sorted(p for p in places if p.startswith(("/tmp/", "/run/")) and not ("\t" in p or "\n" in p))  # noqa: S108
 
 
