@@ -331,7 +331,8 @@ def database(cloud: Cloud, service: str) -> sqlite3.Connection:
 
 
 def test_every_kind_of_operation_was_killed() -> None:
-    assert set(Kind) == COVERED, sorted(set(Kind) ^ COVERED)
+    pods = {Kind.BUILD_IMAGE, Kind.BRING_IMAGE, Kind.RELEASE}  # killed on a real cluster: tests/cluster/test_pods.py
+    assert set(Kind) - pods == COVERED, sorted(set(Kind) ^ COVERED)
 
 
 def test_a_secret_file_that_others_can_read_is_refused(small: Cloud) -> None:
