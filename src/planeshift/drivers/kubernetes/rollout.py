@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.apps_v1 import Deployment, ReplicaSet
 from lightkube.resources.core_v1 import Pod
 
 from planeshift.drivers.kubernetes import pods
@@ -16,6 +16,7 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
 
 READY_SECONDS = 600
+_REVISION, _TEMPLATE = "deployment.kubernetes.io/revision", "pod-template-hash"
 
 
 class Rollout:
@@ -29,8 +30,8 @@ class Rollout:
         began, told = time.monotonic(), 0.0
         kinds = {Deployment: {"fields": {"metadata.name": name}}, Pod: {"labels": {pods.INSTANCE: name}}}
         with news(self._talk.connect(), kinds) as wait:
-            while not complete(self._talk.get(Deployment, name)):
-                there = pods.of(self._talk.client, name)
+            while not complete(deployment := self._talk.get(Deployment, name)):
+                there = self._newest(name, deployment)
                 stuck = pods.hopeless(there)
                 waited = time.monotonic() - began
                 if stuck or waited > READY_SECONDS:
@@ -40,6 +41,17 @@ class Rollout:
                     told = waited
                     self._tell(name, there, waited, say)
                 wait(3)
+
+    def _newest(self, name: str, deployment: Any) -> list[Any]:
+        """The pods of the newest generation: what older ones wait for is no concern of theirs any more."""
+        if deployment is None or not _observed(deployment):
+            return []
+        sets = self._talk.client.list(ReplicaSet, labels={pods.INSTANCE: name})
+        revisions = {int((s.metadata.annotations or {}).get(_REVISION, 0)): s.metadata.labels for s in sets}
+        if not revisions:
+            return []
+        template = revisions[max(revisions)].get(_TEMPLATE)
+        return [p for p in pods.of(self._talk.client, name) if p.metadata.labels.get(_TEMPLATE) == template]
 
     def _tell(self, name: str, there: Sequence[Any], waited: float, say: Say) -> None:
         waiting = [p for p in there if not pods.ready(p) and not p.metadata.deletionTimestamp]
@@ -65,7 +77,7 @@ def complete(deployment: Any) -> bool:
     if deployment is None:
         return False
     status, wanted = deployment.status, deployment.spec.replicas
-    if status is None or (status.observedGeneration or 0) < deployment.metadata.generation:
+    if not _observed(deployment):
         return False
     return (
         (status.updatedReplicas or 0) >= wanted
@@ -76,9 +88,7 @@ def complete(deployment: Any) -> bool:
 
 def ready(deployment: Any) -> int:
     """How many of its newest pods take requests."""
-    if deployment is None or deployment.status is None:
-        return 0
-    if (deployment.status.observedGeneration or 0) < deployment.metadata.generation:
+    if deployment is None or not _observed(deployment):
         return 0
     return min(deployment.status.updatedReplicas or 0, deployment.status.availableReplicas or 0)
 
@@ -95,3 +105,8 @@ def drift(deployment: Any, values: Mapping[str, Any]) -> list[str]:
     if values.get("image") and image != values["image"]:
         found.append(f"image {image} instead of {values['image']}")
     return found
+
+
+def _observed(deployment: Any) -> bool:
+    """Whether its status is that of its newest generation."""
+    return bool(deployment.status and (deployment.status.observedGeneration or 0) >= deployment.metadata.generation)
