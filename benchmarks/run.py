@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import grp
 import json
 import os
 import platform
+import pwd
 import re
 import shutil
 import statistics
@@ -44,7 +46,10 @@ def main() -> None:
         rows += check()
     if {"up", "noop", "edge"} & set(arguments.parts):
         with cloud() as directory:
-            rows += up(directory)
+            if "up" in arguments.parts:
+                rows += up(directory)
+            else:
+                planeshift(directory, "up", "--yes")
             rows += noop(directory) if "noop" in arguments.parts else []
             rows += edge(directory) if "edge" in arguments.parts else []
     table = "\n".join(["| what | planeshift | peer | |", "|---|---|---|---|", *(f"| {' | '.join(r)} |" for r in rows)])
@@ -134,6 +139,12 @@ def up(directory: Path) -> list[Row]:
 def hand(directory: Path) -> None:
     """What an installation guide types: uv, db_sync, bootstrap, one after the other; no service is started."""
     home = directory / "hand"
+    owner = [
+        "--keystone-user",
+        pwd.getpwuid(os.getuid()).pw_name,
+        "--keystone-group",
+        grp.getgrgid(os.getgid()).gr_name,
+    ]
     for service in SERVICES:
         lock = ROOT / f"src/planeshift/catalog/{service}/releases/2026.2/lock.txt"
         programs = home / service
@@ -164,8 +175,8 @@ def hand(directory: Path) -> None:
         commands = {
             "keystone": [
                 ["keystone-manage", "db_sync"],
-                ["keystone-manage", "fernet_setup"],
-                ["keystone-manage", "credential_setup"],
+                ["keystone-manage", "fernet_setup", *owner],
+                ["keystone-manage", "credential_setup", *owner],
                 ["keystone-manage", "bootstrap", "--bootstrap-password", "benchmark"],
             ],
             "glance": [["glance-manage", "db", "sync"]],
