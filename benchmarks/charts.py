@@ -23,11 +23,14 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from planeshift import tools
 from planeshift.charts import segments
+from planeshift.charts.store.s3 import S3Store
 
 CLIENTS, UPLOADS = 8, 2400
 README = Path(__file__).with_name("README.md")
@@ -79,11 +82,13 @@ def fill(store: Path, count: int) -> None:
 
 
 @contextmanager
-def running(command: list[str], port: int, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+def running(
+    command: list[str], port: int, log: Path, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
     """A server, and how long it took until it gave its index."""
     began = time.monotonic()
     with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment})
     while True:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -228,6 +233,65 @@ def measure(command: list[str], port: int, log: Path, *, warm: bool, count: int)
     return found
 
 
+# --- over a bucket
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "a-password-of-benchmarks"}
+
+
+@contextmanager
+def gateway(place: Path) -> Iterator[dict[str, str]]:
+    """An S3 server over a directory; the environment by which it is reached."""
+    (place / "buckets" / "charts").mkdir(parents=True)
+    port = free_port()
+    keys = {
+        "ROOT_ACCESS_KEY": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        "ROOT_SECRET_KEY": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    }
+    command = [str(tools.find("versitygw")), "--port", f"127.0.0.1:{port}", "posix", str(place / "buckets")]
+    with (place / "gateway.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **keys})
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    try:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1"}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def over_a_bucket(place: Path, count: int) -> dict[str, float]:
+    """A server in a fresh container: the first one, which reads all charts, and one after it."""
+    fill(place / "charts", count)
+    found = {}
+    with gateway(place) as environment:
+        os.environ.update(environment)
+        store = S3Store.open("s3://charts", os.environ)
+        with ThreadPoolExecutor(32) as pool:
+            names = sorted(p.name for p in (place / "charts").iterdir())
+            list(pool.map(lambda n: store.save("", [(n, (place / "charts" / n).read_bytes())], replace=True), names))
+        for row in ("cold start s", "fresh container after it s"):
+            port = free_port()
+            serve = [
+                sys.executable,
+                "-m",
+                "planeshift",
+                "chart",
+                "serve",
+                "--storage",
+                "s3://charts",
+                "--port",
+                str(port),
+            ]
+            cache = {"XDG_CACHE_HOME": str(place / f"cache-{len(found)}")}
+            with running(serve, port, place / "log", **cache) as (_, found[row]):
+                pass
+    return found
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
@@ -236,10 +300,12 @@ def free_port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 100_000])
+    parser.add_argument("--bucket", type=int, default=5_000, help="charts in a bucket; 0: none; needs versitygw")
     parser.add_argument("--uploads", type=int, default=UPLOADS)
     parser.add_argument("--record", action="store_true", help="write the figures into README.md")
     parser.add_argument("--directory", type=Path, help="where to make the stores; default: a temporary one")
     given = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed server is compiled
     columns: dict[str, dict[str, float]] = {}
     place = Path(tempfile.mkdtemp(prefix="planeshift-charts-", dir=given.directory))
     try:
@@ -250,6 +316,8 @@ def main() -> None:
             serve = [sys.executable, "-m", "planeshift", "chart", "serve", "--storage", str(store), "--port", str(port)]
             columns[f"{size:,} charts"] = measure(serve, port, place / "log", warm=True, count=given.uploads)
             shutil.rmtree(store)
+        if given.bucket:
+            columns[f"{given.bucket:,} in a bucket"] = over_a_bucket(place / "bucket", given.bucket)
         peer = os.environ.get("CHARTMUSEUM")
         if peer:
             size = min(given.sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,3 +307,41 @@ def test_every_option_of_the_server_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "chart-repository.md").read_text()
     named = {name for option in command.params for name in option.opts}
     assert not [n for n in named if n not in page]
+
+
+# Of ChartMuseum 0.16.5, by its `--help`.
+FLAGS = """
+allow-overwrite always-regenerate-chart-index artifact-hub-repo-id auth-actions-search-path auth-anonymous-get
+auth-cert-path auth-realm auth-service basic-auth-pass basic-auth-user bearer-auth cache cache-interval
+cache-redis-addr cache-redis-db cache-redis-password chart-post-form-field-name chart-url config context-path
+cors-alloworigin debug depth depth-dynamic disable-api disable-delete disable-force-overwrite disable-metrics
+disable-statefiles enable-metrics enforce-semver2 gen-index index-limit json-index listen-host log-health
+log-json log-latency-integer max-storage-objects max-upload-size per-chart-limit port
+prov-post-form-field-name read-timeout storage storage-alibaba-bucket storage-alibaba-endpoint
+storage-alibaba-prefix storage-alibaba-sse storage-amazon-bucket storage-amazon-endpoint
+storage-amazon-force-path-style storage-amazon-prefix storage-amazon-region storage-amazon-sse
+storage-baidu-bucket storage-baidu-endpoint storage-baidu-prefix storage-etcd-cafile storage-etcd-certfile
+storage-etcd-endpoint storage-etcd-keyfile storage-etcd-prefix storage-google-bucket storage-google-prefix
+storage-local-rootdir storage-microsoft-container storage-microsoft-prefix storage-openstack-auth
+storage-openstack-cacert storage-openstack-container storage-openstack-prefix storage-openstack-region
+storage-oracle-bucket storage-oracle-compartmentid storage-oracle-prefix storage-oracle-region
+storage-tencent-bucket storage-tencent-endpoint storage-tencent-prefix storage-timestamp-tolerance tls-ca-cert
+tls-cert tls-key web-template-path write-timeout
+"""
+ROUTES = """
+GET /index.yaml; HEAD /index.yaml; GET /charts/FILE.tgz; GET /artifacthub-repo.yml; GET /api/charts;
+HEAD /api/charts/NAME; GET /api/charts/NAME; HEAD /api/charts/NAME/VERSION; GET /api/charts/NAME/VERSION;
+GET /api/charts/NAME/VERSION/templates; GET /api/charts/NAME/VERSION/values; POST /api/charts; POST /api/prov;
+DELETE /api/charts/NAME/VERSION; GET /; GET /static/…; GET /health; GET /info; GET /metrics
+"""
+
+
+def test_every_route_and_flag_of_chartmuseum_is_in_the_tables() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chart-repository.md").read_text().partition("## As ChartMuseum")[2]
+    named = set(re.findall(r"`(--[a-z0-9-]+…?)", page))
+    families = tuple(n.rstrip("…") for n in named if n.endswith("…"))
+    flags = [f"--{name}" for name in FLAGS.split()]
+    assert not [f for f in flags if f not in named and not f.startswith(families)]
+    rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("|")]
+    for method, path in (route.split() for route in ROUTES.split(";")):
+        assert [r for r in rows if method in r and f"{path}`" in r.replace(f"{method} ", "`")], (method, path)

@@ -127,3 +127,26 @@ def test_tenants_and_passwords(serve: Callable[..., Server], helm: Callable[...,
     assert "1.0.0" in helm("search", "repo", "ours/alpha")
     helm("pull", "ours/alpha")
     helm("repo", "add", "theirs", f"{server.url}/org/team", "--username", "jo", "--password", "no", code=1)
+
+
+def test_the_plugin_that_pushes_to_chartmuseum(
+    serve: Callable[..., Server], helm: Callable[..., str], tmp_path: Path
+) -> None:
+    """`helm cm-push`: an archive, a directory with another version, what is there already, by force; to a tenant."""
+    plugin = tmp_path / "helm" / "data" / "plugins" / "cm-push"
+    plugin.mkdir(parents=True)
+    (plugin / "plugin.yaml").write_text(f"name: cm-push\nversion: 1.0.0\ncommand: {tool('helm-cm-push')}\n")
+    server = serve("--depth", "1", "--auth", "basic", "--basic-auth-user", "jo", env={"BASIC_AUTH_PASS": "pw"})
+    chart = tmp_path / "helm" / "alpha-1.0.0.tgz"
+    chart.write_bytes(make("alpha"))
+    helm("repo", "add", "ours", f"{server.url}/team", "--username", "jo", "--password", "pw")
+    assert "Done." in helm("cm-push", str(chart), "ours")
+    assert "already exists" in helm("cm-push", str(chart), "ours", code=1)
+    assert "Done." in helm("cm-push", str(chart), "ours", "--force")
+    tree = tmp_path / "helm" / "beta"
+    tree.mkdir()
+    (tree / "Chart.yaml").write_text("apiVersion: v2\nname: beta\nversion: 1.0.0\n")
+    assert "Done." in helm("cm-push", "beta", "ours", "--version", "2.1.0")
+    assert "Error" in helm("cm-push", str(chart), f"{server.url}/team", "--username", "jo", "--password", "no", code=1)
+    helm("repo", "update")
+    assert "2.1.0" in helm("search", "repo", "ours/beta") and "1.0.0" in helm("search", "repo", "ours/alpha")

@@ -22,7 +22,10 @@ from chartrig import SOAK, Server, form, make, tool
 from obstore.store import S3Store as Bucket
 from test_api import PROV
 
-from planeshift.charts.store import Exists, Missing, StoreError
+from planeshift.charts import shared
+from planeshift.charts.repository import Rules
+from planeshift.charts.server import museum
+from planeshift.charts.store import KNOWN, Exists, Missing, StoreError
 from planeshift.charts.store.directory import DirectoryStore
 from planeshift.charts.store.lease import VOID, Lease
 from planeshift.charts.store.s3 import S3Store
@@ -334,13 +337,74 @@ def test_a_late_listing_forgets_nothing(
     server = serve("--cache-interval", "1", storage=bucket, env=env)
     server.post("/api/charts", make("old"))
     faulty.stale = {}
-    time.sleep(2.5)  # it looks, and from now on sees what it saw then
+    until = time.monotonic() + 60
+    while not faulty.stale and time.monotonic() < until:  # it looks, and from now on sees what it saw then
+        time.sleep(0.1)
     assert faulty.stale
     assert server.post("/api/charts", make("alpha")).status == 201
     assert server.ask("DELETE", "/api/charts/old/1.0.0").status == 200
     for _ in range(6):
         time.sleep(0.5)
         assert list(server.index()["entries"]) == ["alpha"]
+
+
+class Counted:
+    """A store that notes which charts are read."""
+
+    def __init__(self, store: S3Store) -> None:
+        self.read_charts: list[str] = []
+        self.inner, self.name = store, store.name
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def read(self, folder: str, file: str) -> tuple[bytes, object]:
+        if file.endswith(".tgz"):
+            self.read_charts.append(file)
+        return self.inner.read(folder, file)
+
+
+def test_a_server_that_starts_with_nothing_reads_what_another_one_left_in_the_bucket(
+    gateway: int, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And reads anew what that does not fit: a chart that was replaced, added, deleted meanwhile, a damaged copy."""
+    for name, value in environment(gateway).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(shared, "_FEW", 2)
+    made = iter(range(100))
+
+    def start() -> tuple[museum.Museum, Counted]:
+        store = Counted(S3Store.open(bucket, os.environ))
+        return museum.Museum(store, Rules(), tmp_path / str(next(made))), store
+
+    first, _ = start()
+    for number in range(20):
+        first.open("", create=True).add(make(f"chart{number}"))
+    tag = first.open("").index.etag()
+    first.close()
+
+    second, store = start()
+    assert second.open("").index.etag() == tag and store.read_charts == []
+    plain = S3Store.open(bucket, os.environ)
+    plain.save("", [("chart1-1.0.0.tgz", make("chart1", files={"x": b"y"}))], replace=True)
+    plain.save("", [("new-1.0.0.tgz", make("new"))], replace=False)
+    plain.delete("", ["chart2-1.0.0.tgz"])
+    second.look()
+    assert sorted(store.read_charts) == ["chart1-1.0.0.tgz", "new-1.0.0.tgz"]
+    names = set(second.open("").index.names())
+    assert names == {f"chart{n}" for n in range(20) if n != 2} | {"new"}
+
+    # It knew of three changes, more than few, and wrote a copy of its own.
+    third, store = start()
+    assert set(third.open("").index.names()) == names and store.read_charts == []
+    [copy] = plain.list(KNOWN)
+    whole = plain.read(KNOWN, copy.file)[0]
+    for damage in (b"", b"nonsense", whole[: len(whole) // 2], whole[:-1] + b"\xff"):
+        plain.save(KNOWN, [(copy.file, damage)], replace=True)
+        fourth, _ = start()
+        fourth.open("")
+        fourth.look()
+        assert set(fourth.open("").index.names()) == names
 
 
 def test_without_conditions_one_server_writes(
@@ -357,6 +421,21 @@ def test_without_conditions_one_server_writes(
     assert two.get("/charts/alpha-1.0.0.tgz").status == 200
     one.stop()
     assert two.post("/api/charts", make("beta")).status == 201
+
+
+def test_what_a_server_knows_is_left_without_the_lease_that_another_one_has(
+    faulty: Faulty, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(faulty.port).items():
+        monkeypatch.setenv(name, value)
+    faulty.no_conditions = True
+    reader, writer = S3Store.open(bucket, os.environ), S3Store.open(bucket, os.environ)
+    reader.save(KNOWN, [("x.ledger.zst", b"1")], replace=True)
+    writer.save("", [("a.tgz", b"one")], replace=False)
+    reader.save(KNOWN, [("x.ledger.zst", b"2")], replace=True)
+    with pytest.raises(StoreError, match="another server writes"):
+        reader.save("", [("b.tgz", b"one")], replace=False)
+    writer.close()
 
 
 class Memory:
@@ -424,6 +503,22 @@ def test_two_who_claim_at_once_do_not_both_hold(step: int, lower: bool) -> None:
     assert sum(held) <= 1
 
 
-def test_what_is_no_bucket() -> None:
+def test_what_is_no_bucket(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(gateway).items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match="names no bucket"):
         S3Store.open("s3://", {})
+    with pytest.raises(StoreError, match="there is no such bucket"):
+        S3Store.open("s3://none-of-this-name/x", os.environ)
+
+
+def test_one_server_writes_where_it_is_said_so(gateway: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(gateway).items():
+        monkeypatch.setenv(name, value)
+    one, two = (S3Store.open(bucket, os.environ, one_writer=True) for _ in range(2))
+    one.save("", [("a.tgz", b"one")], replace=False)
+    with pytest.raises(StoreError, match="another server writes"):
+        two.save("", [("b.tgz", b"two")], replace=False)
+    one.close()
+    two.save("", [("b.tgz", b"two")], replace=False)
+    two.close()

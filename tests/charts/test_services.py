@@ -18,7 +18,7 @@ from planeshift.render.pods import key
 ALL = {
     "image": "registry.example.org/image:1",
     "autoscaling": {"enabled": True},
-    "ingress": {"enabled": True, "host": "cloud.example.org", "tlsSecret": "tls"},
+    "ingress": {"enabled": True, "host": "cloud.example.org", "tlsSecret": "tls", "annotations": {"a": "b"}},
     "service": {"type": "NodePort", "nodePort": 30001},
     "config": {"main.conf": "[DEFAULT]\na = {{ not a template }}\n", "deep/er.yaml": "x"},
     "secret": {"project.conf.d/90-secrets.conf": "[DEFAULT]\npassword = p\n"},
@@ -133,3 +133,22 @@ def test_a_job_is_all_there_is_where_one_is_asked_for_and_the_hook_comes_before_
     weights = {o["kind"]: int(o["metadata"]["annotations"].get("helm.sh/hook-weight", 0)) for o in hooks}
     assert weights["Job"] > max(weights["ConfigMap"], weights["Secret"])  # what the hook reads is there before it
     assert not any("helm.sh/hook" in str(o) for o in objects(directory, {**ALL, "migrate": {"enabled": False}}))
+
+
+def test_what_takes_messages_has_pods_of_its_own_and_nobody_sends_it_anything(tmp_path: Path) -> None:
+    for path, content in chart(catalog.service("nova")).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    values = {"image": "a:b", "takers": {"nova-conductor": 2}, "buses": [5671, 5672]}
+    cell = objects(tmp_path, {**values, "serve": False, "autoscaling": {"enabled": True}, "ingress": ALL["ingress"]})
+    kinds = [(o["kind"], o["metadata"]["name"]) for o in cell]
+    assert ("Deployment", "one-nova-conductor") in kinds and ("PodDisruptionBudget", "one-nova-conductor") in kinds
+    assert not {"Service", "Ingress", "HorizontalPodAutoscaler"} & {kind for kind, _ in kinds}
+    assert ("Deployment", "one") not in kinds
+    found = next(o for o in cell if o["kind"] == "Deployment")
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    assert (found["spec"]["replicas"], container["command"]) == (2, ["/var/lib/openstack/bin/nova-conductor"])
+    assert ":(1627|1628) 01 " in container["readinessProbe"]["exec"]["command"][-1]
+    assert "ports" not in container and "livenessProbe" not in container and "lifecycle" not in container
+    whole = {(o["kind"], o["metadata"]["name"]) for o in objects(tmp_path, values)}
+    assert {("Service", "one"), ("Deployment", "one"), ("Deployment", "one-nova-conductor")} <= whole

@@ -10,12 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planeshift import catalog
 from planeshift.charts.names import RESERVED
 from planeshift.charts.store import Store, StoreError
 from planeshift.drivers import files
 from planeshift.errors import Exit, PlaneshiftError, Problem
-from planeshift.model.load import nearest
 
 if TYPE_CHECKING:
     from pysequoia import Cert
@@ -29,6 +27,8 @@ def export(services: Iterable[str], directory: Path) -> list[Path]:
 
     Raises PlaneshiftError: PS205 for an unknown service, PS401 where something that is no chart of ours is in the way.
     """
+    from planeshift import catalog
+    from planeshift.model.load import nearest
     from planeshift.render.chart import chart
 
     known = catalog.names()
@@ -52,13 +52,13 @@ def export(services: Iterable[str], directory: Path) -> list[Path]:
     return written
 
 
-def open_store(storage: str) -> Store:
+def open_store(storage: str, *, one_writer: bool = False) -> Store:
     """The store of `DIR` or `s3://BUCKET[/PREFIX]`. Raises PlaneshiftError (PS433)."""
     try:
         if storage.startswith("s3://"):
             from planeshift.charts.store.s3 import S3Store
 
-            return S3Store.open(storage, os.environ)
+            return S3Store.open(storage, os.environ, one_writer=one_writer)
         if "://" in storage:
             hint = "It is a directory, or s3://BUCKET/PREFIX."
             raise PlaneshiftError(Problem("PS433", f"no such kind of store: {storage.partition(':')[0]}", hint=hint))
@@ -180,8 +180,6 @@ def anonymous(url: str, ca: str | None) -> Remote:
 
 def save(path: Path, content: bytes | str) -> None:
     """Write a file as a whole. Raises PlaneshiftError (PS401, PS404)."""
-    from planeshift.drivers import files
-
     files.write(path, content.encode() if isinstance(content, str) else content)
 
 

@@ -53,12 +53,12 @@ def peek(data: bytes) -> Metadata:
     """The metadata of an archive that was judged before: reads no further than it has to. Raises Invalid."""
     unpacker = zlib.decompressobj(31)
     try:
-        head = unpacker.decompress(data, 16 * 1024)
-        member = tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
-        end = 512 + member.size
-        if member.isreg() and member.name.count("/") == 1 and member.name.endswith("/Chart.yaml") and end <= len(head):
-            found = metadata.parse(head[512:end])
-            if found["apiVersion"] == "v2":
+        head = unpacker.decompress(data, tarfile.BLOCKSIZE)
+        member = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        if member.isreg() and member.name.count("/") == 1 and member.name.endswith("/Chart.yaml"):
+            text = unpacker.decompress(unpacker.unconsumed_tail, min(member.size, MAX_FILE) or 1)
+            found = metadata.parse(text)
+            if len(text) == member.size and found["apiVersion"] == "v2":
                 return found
     except (zlib.error, tarfile.TarError, ValueError):
         pass

@@ -27,6 +27,7 @@ class Entry:
     digest: str  # SHA-256, hexadecimal
     json: bytes
     yaml: bytes
+    weight: int  # what it adds to the index's entity tag
     prov: str = ""  # the provenance file's stamp; empty: there is none
     key: Any = field(init=False, repr=False)
 
@@ -40,7 +41,9 @@ def entry(
     """The entry of a chart: its metadata, where it lies, and the URL below `base` that it is downloaded from."""
     name, version = found["name"], found["version"]
     shown = {**found, "created": created, "digest": digest, "urls": [base + names.download(name, version)]}
-    return Entry(name, version, file, size, stamp, created, digest, emit.as_json(shown), emit.as_yaml(shown), prov)
+    text = emit.as_json(shown)
+    weight = int.from_bytes(hashlib.sha256(text).digest()[:16], "big")
+    return Entry(name, version, file, size, stamp, created, digest, text, emit.as_yaml(shown), weight, prov)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Index:
         found = list(entries)
         for e in found:
             self._charts.setdefault(e.name, {})[e.version] = e
-        self._sum = sum(_hash(e) for e in found) % _MODULUS
+        self._sum = sum(e.weight for e in found) % _MODULUS
         self._sorted = segments.SortedItems(found)
         self._forms: dict[str, Form] = {}
         self.bytes = sum(e.size for e in found)
@@ -106,7 +109,7 @@ class Index:
 
     def _count(self, e: Entry | None, by: int) -> None:
         if e is not None:
-            self._sum = (self._sum + by * _hash(e)) % _MODULUS
+            self._sum = (self._sum + by * e.weight) % _MODULUS
             self.bytes += by * e.size
             self.versions += by
             self._forms.clear()
@@ -146,7 +149,7 @@ class Index:
             return exact
         span = versions.parse_range(wanted)
         if span is None:
-            raise ValueError("constraint parser error")
+            raise ValueError(f"improper constraint: {wanted[:100]}")
         for found in self.chart(name):
             version = versions.parse(found.version)
             if version is not None and span.holds(version):
@@ -196,10 +199,6 @@ class Index:
             return b'{"apiVersion":"v1","entries":{', tail.encode()
         head = "apiVersion: v1\nentries:" + ("\n" if some else " {}\n")
         return head.encode(), f'generated: "{generated}"\nserverInfo: {self._info}\n'.encode()
-
-
-def _hash(e: Entry) -> int:
-    return int.from_bytes(hashlib.sha256(e.json).digest()[:16], "big")
 
 
 def _yaml(items: list[Entry], before: str) -> bytes:

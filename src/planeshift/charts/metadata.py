@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -17,12 +18,31 @@ from planeshift.charts import names
 
 MAX_BYTES = 1024 * 1024
 _MAX_NODES = 20_000
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ALIAS = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
 _NULL = "tag:yaml.org,2002:null"
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)(e[-+]?[0-9]{1,3})?", re.ASCII)
 
 Metadata = dict[str, Any]
+
+
+class _Loader(_BASE):  # type: ignore[misc]
+    """The library's, which asks for the type of every word anew: here it remembers the short ones."""
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
+        """The tag of a node."""
+        if kind is yaml.ScalarNode and implicit[0] and len(value) < 40:
+            return _plain_tag(value)
+        return str(super().resolve(kind, value, implicit))
+
+
+_RESOLVER: Any = yaml.resolver.Resolver()
+
+
+@lru_cache(maxsize=8_192)
+def _plain_tag(value: str) -> str:
+    return str(_RESOLVER.resolve(yaml.ScalarNode, value, (True, False)))
+
 
 # field → what it holds; a dict is a list of such things
 _DEPENDENCY = {
@@ -76,7 +96,7 @@ def _fields(text: bytes, file: str) -> Metadata:
     if len(text) > MAX_BYTES:
         raise Invalid(f"{file} has more than {MAX_BYTES:,} bytes")
     try:
-        node = yaml.compose(text, Loader=_LOADER)
+        node = yaml.compose(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as error:
         raise Invalid(f"{file} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(node, yaml.MappingNode):

@@ -152,12 +152,12 @@ def _offers(job: Job, lock: Lock) -> Iterator[Offer]:
 
 def _copy(job: Job, offer: Offer, known: Offer | None, lock: Lock) -> bool:
     """Copy a chart, if it is not there; whether it was copied."""
-    locked = lock.get(job.source.url, offer)
-    expected = locked.digest if locked else offer.digest
-    if locked and offer.digest and offer.digest != locked.digest:
-        raise _changed(job, offer, locked.digest, offer.digest)
-    if known is not None and known.digest and expected:
-        if known.digest != expected:
+    locked, offered = lock.get(job.source.url, offer), job.source.digest(offer)
+    expected = locked.digest if locked else offered
+    if locked and offered and offered != locked.digest:
+        raise _changed(job, offer, locked.digest, offered)
+    if known is not None and expected and (present := job.target.digest(known)):
+        if present != expected:
             hint = "It was put there by somebody else, or upstream changed it. Delete one, or give it another version."
             raise PlaneshiftError(
                 Problem("PS436", f"{job.target.url} has {offer.name} {offer.version} with another content", hint=hint)

@@ -65,6 +65,9 @@ class OciRemote:
         found = [Offer(name, v) for v in (t.replace("_", "+") for t in tags) if names.is_version(v)]
         return sorted(found, key=lambda o: versions.newest_first(o.version))
 
+    def digest(self, offer: Offer) -> str:
+        return self._manifest(offer).chart.removeprefix("sha256:")
+
     def fetch(self, offer: Offer) -> bytes:
         return self._blob(offer.name, self._manifest(offer).chart)
 
@@ -110,13 +113,13 @@ class OciRemote:
         status, _, body = self._ask("GET", self._tag(offer), offer.name, headers={"Accept": MANIFEST})
         if status == 404:
             return None
+        if status != 200:
+            raise RemoteError(f"{self.url}/{offer.name}:{offer.version}: {_said(status, body)}")
         try:
-            layers = (
-                {layer["mediaType"]: layer["digest"] for layer in json.loads(body)["layers"]} if status == 200 else {}
-            )
+            layers = {layer["mediaType"]: layer["digest"] for layer in json.loads(body)["layers"]}
             return _Parts(layers[CHART], layers.get(PROVENANCE))
         except (ValueError, KeyError, TypeError):
-            raise RemoteError(f"{self.url}/{offer.name}:{offer.version} is no chart ({status})") from None
+            raise RemoteError(f"{self.url}/{offer.name}:{offer.version} is no chart") from None
 
     def _blob(self, name: str, digest: str) -> bytes:
         body = self._expect(200, "GET", f"{self._repository(name)}/blobs/{digest}", name)
@@ -153,16 +156,23 @@ class OciRemote:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """A request; with a token of the registry's authorization server, where it sends us to one."""
+        """A request; with a token of the registry's authorization server, where it sends us to one.
+
+        A token that has expired, or that allows less than is asked for now, is followed by another one.
+        """
         scope = scope or f"repository:{self._path}/{name}".replace(":/", ":") + ":pull,push"
-        token = self._tokens.get(scope)
-        given = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-        answer = self._http.ask(method, url, body=body, headers=given)
+
+        def ask() -> tuple[int, Mapping[str, str], bytes]:
+            token = self._tokens.get(scope)
+            given = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+            return self._http.ask(method, url, body=body, headers=given)
+
+        answer = ask()
         challenge = answer[1].get("www-authenticate", "")
-        if answer[0] == 401 and challenge.lower().startswith("bearer ") and token is None:
+        if answer[0] == 401 and challenge.lower().startswith("bearer "):
             said = dict(_CHALLENGE.findall(challenge))
             self._tokens[scope] = self._token(said.get("realm", ""), said.get("service", ""), said.get("scope", scope))
-            return self._ask(method, url, name, scope=scope, body=body, headers=headers)
+            answer = ask()
         return answer
 
     def _token(self, realm: str, service: str, scope: str) -> str:

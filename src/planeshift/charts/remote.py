@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -42,13 +43,14 @@ class Credentials:
         if self.token:
             return {"Authorization": f"Bearer {self.token}"}
         if self.username:
-            return dict(urllib3.make_headers(basic_auth=f"{self.username}:{self.password}"))
+            basic = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+            return {"Authorization": f"Basic {basic}"}
         return {}
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A version that a repository has. `digest` is empty where the repository does not say it."""
+    """A version that a repository has. `digest` is empty where the repository's listing does not say it."""
 
     name: str
     version: str
@@ -69,6 +71,9 @@ class Remote(Protocol):
 
     def versions(self, name: str) -> Sequence[Offer]:
         """A chart's versions, newest first; none where there is no such chart."""
+
+    def digest(self, offer: Offer) -> str:
+        """SHA-256 of a chart's archive, hexadecimal; empty where the repository does not say it."""
 
     def fetch(self, offer: Offer) -> bytes:
         """A chart's archive."""
@@ -104,7 +109,7 @@ class Http:
             3, backoff_factor=0.2, status_forcelist=(502, 503, 504), raise_on_status=False, redirect=5
         )
         timeout = urllib3.Timeout(connect=10, read=60)
-        self._pool = urllib3.PoolManager(ca_certs=credentials.ca, retries=retries, timeout=timeout)
+        self._pool = urllib3.PoolManager(maxsize=8, ca_certs=credentials.ca, retries=retries, timeout=timeout)
 
     def ask(
         self,
@@ -148,6 +153,9 @@ class HttpRemote:
 
         found = [_offer(name, e) for e in self._entries().get(name) or [] if isinstance(e, dict)]
         return sorted((o for o in found if o is not None), key=lambda o: versions.newest_first(o.version))
+
+    def digest(self, offer: Offer) -> str:
+        return offer.digest
 
     def fetch(self, offer: Offer) -> bytes:
         if not offer.urls:

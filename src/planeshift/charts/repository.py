@@ -76,7 +76,7 @@ class Repository:
     def close(self) -> None:
         """Leave everything in order."""
         if self._ledger is not None:
-            self._ledger.compact(self.index.all(), self._unusable)
+            self._ledger.compact(self.index.all(), self._unusable, closing=True)
             self._ledger.close()
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Protocol
 
 FULL = 512  # entries; a segment that has more is split
@@ -80,7 +81,7 @@ class SortedItems:
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
         """`items` may come in any order; sorting what is sorted is quick."""
-        ordered = sorted(items, key=lambda i: i.key)
+        ordered = sorted(items, key=attrgetter("key"))
         half = FULL // 2
         self.segments = [Segment(ordered[at : at + half]) for at in range(0, len(ordered), half)]
         self._firsts = [s.keys[0] for s in self.segments]

@@ -167,7 +167,10 @@ def gc(
     yes: bool,
     **options: Any,
 ) -> int:
-    """Show the versions that nothing keeps, and delete them with --yes. What a rule, a lock or its youth keeps stays."""
+    """Show the versions that nothing keeps, and delete them with --yes. What a rule, a lock or its youth keeps stays.
+
+    Registries tell no dates, and what has no date is young: of an oci:// repository nothing goes.
+    """
     from planeshift.charts import mirror as mirroring
     from planeshift.charts.retention import Retention, superfluous
 

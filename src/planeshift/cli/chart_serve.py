@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -40,8 +39,11 @@ def _config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path |
 
 
 @click.command(short_help="Serve a chart repository: ChartMuseum's API, OCI, a page.", context_settings=_ENVIRONMENT)
-@click.option("--config", type=_FILE, is_eager=True, callback=_config, expose_value=False, help="YAML file of options.")
+@click.option(
+    "-c", "--config", type=_FILE, is_eager=True, callback=_config, expose_value=False, help="YAML file of options."
+)
 @click.option("--storage", required=True, metavar="DIR|s3://BUCKET/PREFIX", help="Where the charts are kept.")
+@click.option("--one-writer", is_flag=True, help="Of several servers over a bucket, one at a time takes uploads.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.option("--listen-host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--depth", default=0, show_default=True, type=click.IntRange(0, 8), help="Parts of a tenant's path.")
@@ -108,7 +110,7 @@ def serve(**options: Any) -> int:
     Credentials of a bucket come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL,
     AWS_REGION). Charts are durable before they are acknowledged; SIGTERM lets what has begun end first.
     """
-    store = app.open_store(options["storage"])
+    store = app.open_store(options["storage"], one_writer=options["one_writer"])
     settings = _settings(options)
     authenticator = app.authenticator(_auth_kind(options), {**options, "basic_auth_pass": _password(options)})
     from planeshift.charts.server.museum import Museum
@@ -120,7 +122,7 @@ def serve(**options: Any) -> int:
     _log(options)
     from planeshift.charts.server.app import App
     from planeshift.charts.server.auth import Anonymous
-    from planeshift.charts.server.run import serve as run
+    from planeshift.serving.run import serve as run
 
     if options["auth_anonymous_get"]:
         authenticator = Anonymous(authenticator)
@@ -131,6 +133,7 @@ def serve(**options: Any) -> int:
             port=options["port"],
             tls=_tls(options),
             client_ca=options["tls_ca_cert"],
+            head_timeout=options["read_timeout"] or 30.0,
             ready=lambda url: view.tell(f"serving {options['storage']} on {url}"),
         )
     except OSError as error:
@@ -195,12 +198,10 @@ def _auth_kind(options: Mapping[str, Any]) -> str:
     if kind is None and options["basic_auth_user"]:
         kind = "basic"
     if kind is None:
+        from planeshift.serving.run import is_loopback
+
         host = options["listen_host"]
-        try:
-            loopback = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            loopback = host == "localhost"
-        if not loopback:
+        if not is_loopback(host):
             hint = "--auth basic, bearer or keystone; or --auth none, if everybody who reaches it may write."
             raise PlaneshiftError(Problem("PS435", f"{host} is not a loopback address, and nobody is asked", hint=hint))
     return str(kind or "none")

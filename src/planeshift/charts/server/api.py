@@ -10,9 +10,9 @@ from planeshift.charts.index import Entry
 from planeshift.charts.metadata import Invalid
 from planeshift.charts.repository import Conflict, LimitReached, Repository
 from planeshift.charts.server import multipart
-from planeshift.charts.server.http import Reply, Request, as_json, error
 from planeshift.charts.server.settings import Settings
 from planeshift.charts.store import Missing, StoreError
+from planeshift.serving.http import Reply, Request, as_json, error
 
 SAVED = {"saved": True}
 DELETED = {"deleted": True}

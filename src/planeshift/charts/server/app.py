@@ -15,7 +15,13 @@ from planeshift.charts.repository import Conflict, LimitReached, Repository
 from planeshift.charts.server import routes
 from planeshift.charts.server.api import Api, answer
 from planeshift.charts.server.auth import Authenticator, Basic, Nobody
-from planeshift.charts.server.http import (
+from planeshift.charts.server.metrics import Metrics
+from planeshift.charts.server.museum import Museum
+from planeshift.charts.server.oci import Registry
+from planeshift.charts.server.pages import Pages
+from planeshift.charts.server.settings import Settings
+from planeshift.charts.store import Missing, StoreError
+from planeshift.serving.http import (
     Receive,
     Refused,
     Reply,
@@ -28,18 +34,13 @@ from planeshift.charts.server.http import (
     matches,
     respond,
 )
-from planeshift.charts.server.metrics import Metrics
-from planeshift.charts.server.museum import Museum
-from planeshift.charts.server.oci import Registry
-from planeshift.charts.server.pages import Pages
-from planeshift.charts.server.settings import Settings
-from planeshift.charts.store import Missing, StoreError
 
 log = logging.getLogger("planeshift.charts.access")
 T = TypeVar("T")
 _KNOWN = (Invalid, Conflict, LimitReached, Missing, StoreError)
 _BODY_ROOM = 128 * 1024 * 1024  # bytes of uploads in flight
 _INDEX_TYPE = "application/x-yaml"
+_BREATH = 1.0  # seconds after a start in which who waited for it has the processor
 
 
 class App:
@@ -212,6 +213,7 @@ class App:
         try:
             for tenant in await self.run(lambda: list(self.museum.discover(self.settings.depth))):
                 await self.run(self.museum.open, tenant)
+            await asyncio.sleep(_BREATH)
             await self.run(self.museum.look)
             for repository in self.museum.all():
                 await self.run(repository.index.form, "gzip", self._compress)

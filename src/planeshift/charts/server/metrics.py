@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from planeshift.charts.server.http import Reply
 from planeshift.charts.server.museum import Museum
+from planeshift.serving.http import Reply
+from planeshift.serving.metrics import as_metrics
 
 
 class Metrics:
@@ -27,7 +28,6 @@ class Metrics:
 
     def page(self) -> Reply:
         """All metrics, in Prometheus' text format."""
-        from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 
         charts = GaugeMetricFamily("chartmuseum_charts_served_total", "Total number of charts", labels=["repo"])
@@ -43,12 +43,4 @@ class Metrics:
         for (what, method, status), (number, _) in counts:
             requests.add_metric([what, method, str(status)], number)
         durations.add_metric([], int(sum(n for _, (n, _) in counts)), sum(s for _, (_, s) in counts))
-
-        class Ours:
-            def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily | SummaryMetricFamily]:
-                return [charts, versions, requests, durations]
-
-        registry = CollectorRegistry()
-        registry.register(Ours())
-        ProcessCollector(registry=registry)
-        return Reply(body=generate_latest(registry), type="text/plain; version=0.0.4; charset=utf-8")
+        return as_metrics([charts, versions, requests, durations])

@@ -17,6 +17,7 @@ from pathlib import Path
 from planeshift.charts.index import Entry
 from planeshift.charts.ledger import Ledger
 from planeshift.charts.repository import Repository, Rules
+from planeshift.charts.shared import SharedLedger
 from planeshift.charts.store import Stat, Store, StoreError
 from planeshift.charts.store.directory import DirectoryStore
 
@@ -110,17 +111,21 @@ class Museum:
         if self._state is None:
             return None
         name = hashlib.sha256(f"{self.store.name}\0{tenant}".encode()).hexdigest()[:32]
-        return Ledger(self._state / f"{name}.ledger", self.rules.base)
+        path = self._state / f"{name}.ledger"
+        if isinstance(self.store, DirectoryStore):  # the ledger itself lies in the store
+            return Ledger(path, self.rules.base)
+        return SharedLedger(path, self.rules.base, self.store, tenant)
 
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would look at a hundred thousand new entries again and again."""
+    """Without the garbage collector, which would look at a hundred thousand new entries again and again, now and later."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if enabled:
             gc.enable()
 

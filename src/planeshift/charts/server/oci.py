@@ -22,11 +22,11 @@ from planeshift.charts import emit, names
 from planeshift.charts.index import Entry
 from planeshift.charts.metadata import Invalid
 from planeshift.charts.repository import Conflict, LimitReached, Repository
-from planeshift.charts.server.http import Reply, Request, as_json
 from planeshift.charts.server.museum import Museum
 from planeshift.charts.server.routes import PULL, PUSH
 from planeshift.charts.server.settings import Settings
 from planeshift.charts.store import Missing, StoreError
+from planeshift.serving.http import Reply, Request, as_json
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.cncf.helm.config.v1+json"

@@ -12,10 +12,10 @@ from urllib.parse import quote
 from planeshift.charts import archive, names
 from planeshift.charts.index import Entry
 from planeshift.charts.repository import Repository
-from planeshift.charts.server.http import Reply, Request, error
 from planeshift.charts.server.museum import Museum
 from planeshift.charts.server.routes import Route
 from planeshift.charts.server.settings import Settings
+from planeshift.serving.http import Reply, Request, error
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

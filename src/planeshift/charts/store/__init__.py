@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from planeshift.charts.names import RESERVED
+
+KNOWN = f"{RESERVED}/index"  # the folder of what servers know of the store: each may write there, lease or not
 
 
 class Missing(Exception):
@@ -29,8 +32,7 @@ class StoreError(Exception):
         self.readonly = readonly
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """A file as the store lists it. `stamp` tells one content from another; `modified`: nanoseconds since 1970."""
 
     file: str

@@ -56,9 +56,13 @@ class DirectoryStore:
     def list(self, folder: str) -> Sequence[Stat]:
         found: list[Stat] = []
         for entry in self._scan(folder):
-            if entry.name.endswith((".tgz", ".prov", ".blob")) and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):
-                    found.append(_stat(entry.name, entry.stat(follow_symlinks=False)))
+            if entry.name.endswith((".tgz", ".prov", ".blob")):
+                try:
+                    now = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(now.st_mode):
+                    found.append(_stat(entry.name, now))
         return found
 
     def folders(self, folder: str) -> Sequence[str]:
@@ -254,8 +258,8 @@ def _flush(directory: Path) -> None:
 
 
 def _stat(file: str, found: os.stat_result) -> Stat:
-    stamp = f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
-    return Stat(file, found.st_size, stamp, found.st_mtime_ns)
+    size, modified = found.st_size, found.st_mtime_ns
+    return Stat(file, size, f"{size:x}-{modified:x}-{found.st_ino:x}", modified)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """A store in a bucket, by obstore: Amazon's S3, Ceph's, OpenStack Swift's, and others that speak it.
 
-A chart is written with `If-None-Match: *`, so that of several servers one wins; whether the store heeds it is tried when
-it is opened. Where it does not, one server at a time writes, by a lease. Each upload bears a mark, by which a server whose
-answer was lost knows its own object again.
+A chart is written with `If-None-Match: *`, so that of several servers one wins. Whether the store heeds it is tried when
+it is opened, and under a race: OpenStack Swift looks at the condition before it has the content, and takes several at
+once. Where it does not, one server at a time writes, by a lease. Each upload bears a mark, by which a server whose answer
+was lost knows its own object again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from obstore import exceptions
 from obstore.store import S3Store as Bucket
 
 from planeshift.charts.names import RESERVED, is_tenant
-from planeshift.charts.store import Exists, Missing, Stat, StoreError
+from planeshift.charts.store import KNOWN, Exists, Missing, Stat, StoreError
 from planeshift.charts.store.lease import Lease
 
 if TYPE_CHECKING:
@@ -28,21 +30,22 @@ if TYPE_CHECKING:
 _MARK = "planeshift-upload"
 _TIMEOUT = timedelta(seconds=30)
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+_RACES, _RACERS = 6, 8  # one race finds Swift out in three of four cases
 
 
 class S3Store:
     """Objects below a prefix of a bucket."""
 
-    def __init__(self, bucket: Bucket, name: str) -> None:
-        """Raises StoreError where the bucket cannot be used."""
+    def __init__(self, bucket: Bucket, name: str, *, one_writer: bool = False) -> None:
+        """`one_writer`: by the lease, whatever the store heeds. Raises StoreError where the bucket cannot be used."""
         self._bucket = bucket
         self.name = name
         self._locks = [threading.Lock() for _ in range(64)]  # of an object's writers in this process
-        self.conditional = self._heeds_conditions()
+        self.conditional = self._heeds_conditions() and not one_writer
         self._lease = None if self.conditional else Lease(_Claims(self))
 
     @classmethod
-    def open(cls, url: str, environment: Mapping[str, str]) -> S3Store:
+    def open(cls, url: str, environment: Mapping[str, str], *, one_writer: bool = False) -> S3Store:
         """The store of s3://BUCKET[/PREFIX], with the environment's credentials and endpoint. Raises StoreError."""
         name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         if not name:
@@ -62,7 +65,7 @@ class S3Store:
             bucket = Bucket(name, prefix=prefix or None, client_options=client, retry_config=retry, **options)
         except (exceptions.BaseError, ValueError) as error:
             raise StoreError(f"{url} cannot be used: {_short(error)}") from error
-        return cls(bucket, f"{endpoint or 's3'}/{name}/{prefix}")
+        return cls(bucket, f"{endpoint or 's3'}/{name}/{prefix}", one_writer=one_writer)
 
     # --- reading
 
@@ -98,7 +101,7 @@ class S3Store:
     def save(self, folder: str, files: Sequence[tuple[str, bytes]], *, replace: bool) -> Sequence[Stat]:
         mark = secrets.token_hex(16)
         deciding = files[0][0]
-        with self._locks[hash((folder, deciding)) % len(self._locks)], self._writing():
+        with self._locks[hash((folder, deciding)) % len(self._locks)], self._writing(folder):
             if not replace and (len(files) > 1 or not self.conditional) and self.stat(folder, deciding) is not None:
                 raise Exists(deciding)
             for file, content in reversed(files):  # the first decides, and so comes last
@@ -117,7 +120,7 @@ class S3Store:
         return [s for s in stats if s is not None]
 
     def delete(self, folder: str, files: Sequence[str]) -> bool:
-        with self._writing(), _failing(f"{files[0]} cannot be deleted"):
+        with self._writing(folder), _failing(f"{files[0]} cannot be deleted"):
             there = self.stat(folder, files[0]) is not None
             for file in files:
                 with contextlib.suppress(FileNotFoundError):
@@ -150,26 +153,37 @@ class S3Store:
             return None
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        if self._lease is not None and not self._lease.hold():
+    def _writing(self, folder: str) -> Iterator[None]:
+        if self._lease is not None and folder != KNOWN and not self._lease.hold():
             raise StoreError("another server writes to this store; it heeds no conditions", readonly=True)
         yield
 
     def _heeds_conditions(self) -> bool:
-        """Whether a second `If-None-Match: *` for one object is refused."""
+        """Whether one object can be made with `If-None-Match: *` once: one after the other, and by several at once."""
+        with ThreadPoolExecutor(_RACERS) as pool:
+            return self._made(2, map) <= 1 and all(self._made(_RACERS, pool.map) <= 1 for _ in range(_RACES))
+
+    def _made(self, tries: int, run: Callable[..., Iterable[bool]]) -> int:
+        """How many of several tries to make one object succeed."""
         path = f"{RESERVED}/probe-{secrets.token_hex(8)}"
-        with _failing(f"{self.name} cannot be used"):
+
+        def make(_: int) -> bool:
             try:
                 obstore.put(self._bucket, path, b"1", mode="create", use_multipart=False)
-                obstore.put(self._bucket, path, b"2", mode="create", use_multipart=False)
             except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-                return True
-            except exceptions.NotSupportedError:
                 return False
+            except exceptions.NotSupportedError:
+                return True  # nothing is refused there
+            return True
+
+        with _failing(f"{self.name} cannot be used"):
+            try:
+                return sum(run(make, range(tries)))
+            except FileNotFoundError:
+                raise StoreError(f"{self.name} cannot be used: there is no such bucket") from None
             finally:
                 with contextlib.suppress(exceptions.BaseError, FileNotFoundError):
                     obstore.delete(self._bucket, path)
-        return False
 
     def _path(self, folder: str, file: str = "") -> str:
         if not is_tenant(folder) and not folder.startswith(RESERVED + "/"):

@@ -1,11 +1,11 @@
-"""Requests and replies on ASGI, no more than the server needs: bodies with limits, ranges, entity tags."""
+"""Requests and replies on ASGI, no more than our servers need: bodies with limits, ranges, entity tags, streams."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -49,7 +49,7 @@ def as_json(status: int, value: Any, **headers: str) -> Reply:
 
 
 def error(status: int, message: str, **headers: str) -> Reply:
-    """An error as ChartMuseum says it."""
+    """An error as JSON, in ChartMuseum's form."""
     return as_json(status, {"error": message}, **headers)
 
 
@@ -92,6 +92,11 @@ class Request:
     def origin(self) -> str:
         """Scheme and host that the client used."""
         return f"{self.scope['scheme']}://{self.headers.get('host', '')}"
+
+    async def left(self) -> None:
+        """Return when the client has left. For requests without a body."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def body(self, limit: int, seconds: float, room: Room) -> bytes:
         """The whole body, whose room is to be given back by the caller.
@@ -184,6 +189,25 @@ async def respond(request: Request, reply: Reply, send: Send) -> int:
     else:
         await send({"type": "http.response.body"})
     return status
+
+
+async def stream(
+    request: Request, kind: str, pieces: AsyncIterator[bytes], headers: Mapping[str, str], send: Send
+) -> None:
+    """Send pieces of an answer of media type `kind` as they come, until there are no more or the client leaves."""
+    given = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in {"content-type": kind, **headers}.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": given})
+
+    async def all_pieces() -> None:
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    working, leaving = asyncio.create_task(all_pieces()), asyncio.create_task(request.left())
+    await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, leaving):
+        task.cancel()
+    await asyncio.gather(working, leaving, return_exceptions=True)
+    await send({"type": "http.response.body"})
 
 
 def _span(request: Request, etag: str, length: int) -> tuple[int, int] | None:

@@ -1,24 +1,25 @@
-"""Runs the application under uvicorn, with a clock over every connection."""
+"""Runs an application under uvicorn, with a clock over every connection."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from planeshift.charts.server.app import App
-
-_GRACE = 60  # seconds that requests have to end when the server is told to stop
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # ASGI
+_GRACE = 60  # seconds that uploads, say, have to end
 _MAX_HEAD = 128 * 1024  # bytes of a request's line and headers
 _IDLE = 75  # seconds that a connection may wait for its next request
 
@@ -66,23 +67,28 @@ class _Protocol(HttpToolsProtocol):
 
 
 def serve(
-    app: App,
+    app: Application,
     *,
     host: str,
     port: int,
     tls: tuple[Path, Path] | None = None,
     client_ca: Path | None = None,
+    head_timeout: float = 30.0,
+    grace: int = _GRACE,
     ready: Callable[[str], None] = lambda _: None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; what has begun is finished first.
 
-    `tls`: certificate chain and key; `client_ca`: clients must have a certificate of this authority. `ready` is called
-    with the address once it listens. Raises OSError where the address cannot be had.
+    `tls`: certificate chain and key; `client_ca`: clients must have a certificate of this authority; `head_timeout`:
+    seconds that a request's head may take; `grace`: seconds that requests have to end at a stop. `ready` is called with
+    the address once it listens, `stopping` when the server is told to stop, so that answers without an end can end.
+    Raises OSError where the address cannot be had.
     """
     listener = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
     )
-    protocol = type("Protocol", (_Protocol,), {"head_timeout": app.settings.read_timeout or 30.0})
+    protocol = type("Protocol", (_Protocol,), {"head_timeout": head_timeout})
     options: dict[str, Any] = {}
     if tls is not None:
         options = {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1])}
@@ -96,12 +102,14 @@ def serve(
         access_log=False,
         server_header=False,
         timeout_keep_alive=_IDLE,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=grace,
         h11_max_incomplete_event_size=64 * 1024,
         **options,
     )
-    server = _Server(config, lambda: ready(f"{'https' if tls else 'http'}://{host}:{listener.getsockname()[1]}"))
-    sys.setswitchinterval(0.001)  # the loop must not wait long for a thread that unpacks
+    place = f"[{host}]" if ":" in host else host
+    url = f"{'https' if tls else 'http'}://{place}:{listener.getsockname()[1]}"
+    server = _Server(config, lambda: ready(url), stopping)
+    sys.setswitchinterval(0.0002)  # the loop must not wait long for a thread that unpacks
     gc.set_threshold(50_000, 20, 20)
     with listener:
         server.run(sockets=[listener])
@@ -109,10 +117,23 @@ def serve(
         raise OSError("the server did not start")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._stopping()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
