@@ -75,6 +75,20 @@ def test_two_edits_under_one_nonce_are_proved(repository: Path, secrets: Run) ->
     assert json.loads(secrets("audit", "-o", "json").out)[0]["proof"] is None
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "known"),
+    [
+        ("db: first-password\n", "db: other-password\n", True),  # 19 bytes in ASCII, of which four are the same
+        ("k\u00e4se: one", "k\u00e4se: two", True),
+        ("a: \u00e4\n", "b: \u00f6\n", False),  # too little to be sure
+    ],
+)
+def test_short_files_are_judged_by_all_that_they_show(repository: Path, one: str, two: str, known: bool) -> None:
+    for text in (one, two):
+        commit({"prod/secrets.yaml": old(text.encode())})
+    assert kinds() == ([("nonce", "prod/secrets.yaml")] if known else [])
+
+
 def test_files_of_one_release_share_the_nonce(repository: Path) -> None:
     commit({"prod/a.yaml": old(ONE), "prod/b.yaml": old(TWO)})
     assert kinds() == [("nonce", "prod/a.yaml")]

@@ -58,11 +58,40 @@ def test_one_authentication_a_run(cloud: FakeCloud, file: str, secrets: Callable
     assert [a.split("/")[-1] for a in cloud.asked] == ["tokens", "payload"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clouds:\n  mine:\n    region_name: R\n    auth: {auth}\n",
+        "{{clouds: {{mine: {{region_name: R, auth: {auth}}}}}}}\n",
+    ],
+)
+def test_clouds_yaml_and_its_secure_file(cloud: FakeCloud, place: Path, text: str) -> None:
+    auth = f"{{auth_url: '{cloud.url}/v3', username: u, project_name: p}}"
+    (place / "clouds.yaml").write_text(text.format(auth=auth))
+    (place / "secure.yaml").write_text("clouds:\n  mine:\n    auth:\n      password: hush-canary\n")
+    environment = {"OS_CLOUD": "mine", "OS_CLIENT_CONFIG_FILE": str(place / "clouds.yaml")}
+    assert Store(Session(environment)).list() == []
+    for broken in ("clouds: [", "- a\n", "clouds:\n  other: {}\n"):
+        (place / "clouds.yaml").write_text(broken)
+        with pytest.raises(Failed, match=r"clouds\.yaml"):
+            Session(environment)
+
+
 def test_sealing_needs_no_barbican(cloud: FakeCloud, recipient: Recipient, secrets: Callable[..., Done]) -> None:
     cloud.asked.clear()
     cloud.close()
     assert secrets("enc", "-", "--age", str(recipient), stdin="a: b\n").code == 0
     assert cloud.asked == []
+
+
+def test_sealing_finds_the_plugin_that_is_installed_beside_it(
+    cloud: FakeCloud, recipient: Recipient, secrets: Callable[..., Done]
+) -> None:
+    elsewhere = os.pathsep.join(
+        p for p in os.environ["PATH"].split(os.pathsep) if p != str(Path(sys.executable).parent)
+    )
+    done = secrets("enc", "-", "--age", str(recipient), stdin="a: b\n", env={"PATH": elsewhere})
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -104,6 +105,19 @@ def test_an_editor_that_replaces_its_file(place: Path, file: Path, secrets: Run)
     assert "heat" in work.view("s.yaml")
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="root alone can be another user")
+def test_a_user_who_may_not_mount_edits_in_memory_too(place: Path, file: Path) -> None:
+    env = {**os.environ, "EDITOR": "sed -i s/glance/heat/", "VISUAL": "", "SOPS_EDITOR": ""}
+    for path in (place, *place.iterdir()):
+        os.chown(path, 65533, 65533)
+    reads = "-all,+dac_read_search"  # and nothing else of root's: this program may lie where only root looks
+    other = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", f"--inh-caps={reads}"]
+    argv = [*other, f"--ambient-caps={reads}", f"--bounding-set={reads}", sys.executable, "-m", "planeshift", "secrets"]
+    done = subprocess.run([*argv, "edit", "s.yaml"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "heat" in work.view("s.yaml")
+
+
 def test_edit_begins_a_file(place: Path, secrets: Run) -> None:
     assert secrets("edit", "new.yaml", env=script(place, "echo 'a: b' > $1")).code == 0
     assert work.view("new.yaml") == "a: b\n"
@@ -170,7 +184,12 @@ def test_no_plaintext_is_left_when_edit_is_killed(place: Path, sign: signal.Sign
     began = place / "began"
     env = {**os.environ, **script(place, f"grep -q {canary[:6]} $1 && touch {began}; exec sleep 60")}
     argv = [sys.executable, "-m", "planeshift", "secrets", "edit", "s.yaml"]
+    ignored = [s for s in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(s) is signal.SIG_IGN]
+    for each in ignored:  # by nohup, or by a shell's `&`: a child would ignore it, too
+        signal.signal(each, signal.SIG_DFL)
     process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
     try:
         while not began.exists():
             assert process.poll() is None
@@ -239,6 +258,15 @@ def test_rules_that_fit_no_file(place: Path, secrets: Run, rules: str) -> None:
     done = secrets("enc", "n.yaml")
     assert done.code == 1 and ("PS1011" in done.err or "PS1010" in done.err)
     assert (place / "n.yaml").read_text() == "a: b\n"
+
+
+def test_a_file_that_no_rule_fits_is_sealed_for_whom_it_is_said(place: Path, secrets: Run, key: Key) -> None:
+    (place / ".sops.yaml").write_text(f"creation_rules: [{{path_regex: other, age: {key.public}}}]\n")
+    (place / "n.yaml").write_text("a: b\n")
+    done = secrets("enc", "n.yaml")
+    assert done.code == 1 and "PS1011" in done.err and f"{place}/.sops.yaml" in done.err and "--age" in done.err
+    assert secrets("enc", "n.yaml", "--age", key.public).code == 0
+    assert secrets("view", "n.yaml").out == "a: b\n"
 
 
 def test_enc_writes_nothing_where_the_disk_refuses(place: Path, secrets: Run) -> None:

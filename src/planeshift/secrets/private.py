@@ -15,7 +15,7 @@ from pathlib import Path
 from planeshift.errors import PlaneshiftError, Problem
 
 # <sys/prctl.h>, <sched.h>, <sys/mount.h>, <sys/mman.h>
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 1, 3, 4
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
 _NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 2, 4, 8, 0x4000, 1 << 18
 _PLACES = ("/mnt", "/media", "/srv", "/opt")
@@ -83,7 +83,7 @@ def edited(text: str, name: str, editor: str) -> str:
 
 
 def _child(text: str, name: str, editor: str, send: int) -> int:
-    place = Path(_memory())
+    place = Path(memory())
     file = place / name.lstrip(".")
     file.touch(0o600)
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -101,18 +101,27 @@ def _child(text: str, name: str, editor: str, send: int) -> int:
     return 0
 
 
-def _memory() -> str:
-    """Make a file system of memory that only this process and its children see. Not swapped: ramfs."""
+def memory() -> str:
+    """Make a file system of memory that only this process and its children see, and say where. Not swapped: ramfs.
+
+    What is below that directory otherwise, mostly nothing, they do not see any more. Raises OSError where it cannot be had.
+    """
     uid, gid = os.getuid(), os.getgid()
     if _libc.unshare(_NEWNS) != 0:
         _check(
             _libc.unshare(_NEWNS | _NEWUSER), "a private mount namespace cannot be had (are user namespaces allowed?)"
         )
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        guarded = _libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+        _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # while it is guarded, /proc/self is root's
+        try:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        finally:
+            _libc.prctl(_PR_SET_DUMPABLE, guarded, 0, 0, 0)
     _check(_libc.mount(b"none", b"/", None, _REC | _PRIVATE, None), "mounts cannot be made private")
-    place = next((p for p in _PLACES if Path(p).is_dir()), "/tmp")  # noqa: S108 - covered by the mount, for us alone
+    there = [p for p in _PLACES if Path(p).is_dir()]
+    place = next((p for p in there if not any(Path(p).iterdir())), there[0] if there else "/tmp")  # noqa: S108 - for us alone
     flags = _NOSUID | _NODEV | _NOEXEC
     _check(
         _libc.mount(b"ramfs", place.encode(), b"ramfs", flags, b"mode=0700"), "a file system of memory cannot be had"

@@ -67,7 +67,9 @@ def _rule(path: str, age: tuple[str, ...], vault: tuple[str, ...]) -> Rule:
     if age or vault:
         return replace(found or Rule(), age=age, vault=vault)
     if found is None:
-        hint = "Write a .sops.yaml, or say --age RECIPIENT."
+        config = creation.find(Path(path))
+        where = f"Add one that fits to {config}" if config else "Write a .sops.yaml"
+        hint = f"{where}, or say --age RECIPIENT."
         raise PlaneshiftError(Problem("PS1011", f"no rule says who shall be able to open {path}", hint=hint))
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.secrets import formats, sealed, work
+from planeshift.secrets import formats, private, sealed, work
 
 
 @dataclass(frozen=True)
@@ -153,4 +153,11 @@ def helm(command: str, arguments: Sequence[str]) -> None:
 
 def kubectl(command: str, arguments: Sequence[str]) -> None:
     """Become `kubectl COMMAND …`."""
-    become(os.environ.get("KUBECTL") or "kubectl", [command, *prepared(arguments, KUBECTL)])
+    given = prepared(arguments, KUBECTL)
+    if command == "diff":  # it has the objects compared by a program, as files: these, too, are in memory alone
+        try:
+            os.environ["TMPDIR"] = private.memory()
+        except OSError as error:
+            what = "kubectl diff would write what is sealed to a disk"
+            raise PlaneshiftError(Problem("PS1018", what, why=f"{error}.")) from error
+    become(os.environ.get("KUBECTL") or "kubectl", [command, *given])

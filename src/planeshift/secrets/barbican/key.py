@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import uuid
 
 from planeshift.secrets.barbican import bech32
 
@@ -30,10 +29,10 @@ class Recipient:
         prefix, data = _decoded(text)
         if prefix != f"age1{NAME}" or len(data) < 49 or data[:1] != _VERSION:
             raise Refused(f"{text[:30]}… is no recipient of age-plugin-barbican")
-        return cls(str(uuid.UUID(bytes=data[1:17])), data[17:49], _text(data[49:]))
+        return cls(_uuid(data[1:17]), data[17:49], _text(data[49:]))
 
     def __str__(self) -> str:
-        data = _VERSION + uuid.UUID(self.uuid).bytes + self.public + self.purpose.encode()
+        data = _VERSION + _uuid_bytes(self.uuid) + self.public + self.purpose.encode()
         return bech32.encode(f"age1{NAME}", data)
 
 
@@ -74,7 +73,7 @@ class Stanza:
 
     def arguments(self) -> list[str]:
         """The words behind the stanza's name."""
-        parts = (uuid.UUID(self.uuid).bytes, self.purpose.encode() or b"\0", self.ephemeral)
+        parts = (_uuid_bytes(self.uuid), self.purpose.encode() or b"\0", self.ephemeral)
         return [encoded(p) for p in parts]
 
     @classmethod
@@ -84,7 +83,7 @@ class Stanza:
             key, purpose, ephemeral = (decoded(a) for a in arguments)
             if len(ephemeral) != 32 or len(body) != 32:
                 raise ValueError
-            return cls(str(uuid.UUID(bytes=key)), _text(purpose).removeprefix("\0"), ephemeral, body)
+            return cls(_uuid(key), _text(purpose).removeprefix("\0"), ephemeral, body)
         except ValueError:
             raise Refused("the file's key is not well-formed: it was altered") from None
 
@@ -102,11 +101,25 @@ def decoded(text: str) -> bytes:
     return data
 
 
+def _uuid(data: bytes) -> str:
+    """A UUID's text; the module `uuid` would take longer to import than all that is done with it. Raises ValueError."""
+    if len(data) != 16:
+        raise ValueError("a UUID has 16 bytes")
+    digits = data.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _uuid_bytes(text: str) -> bytes:
+    data = bytes.fromhex(text.replace("-", ""))
+    _uuid(data)
+    return data
+
+
 def _wrapping_key(shared: bytes, ephemeral: bytes, public: bytes, key: str, purpose: str) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    info = _INFO + uuid.UUID(key).bytes + purpose.encode()
+    info = _INFO + _uuid_bytes(key) + purpose.encode()
     return HKDF(SHA256(), 32, salt=ephemeral + public, info=info).derive(shared)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,31 +53,45 @@ def settings(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_file(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    import yaml
-
     given = environment.get("OS_CLIENT_CONFIG_FILE")
     places = [given] if given else [p.replace("~", environment.get("HOME", "/root"), 1) for p in _PLACES]
     for place in places:
         try:
-            data = yaml.load(Path(place).read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+            with open(place, encoding="utf-8") as file:  # noqa: PTH123
+                data = _loaded(file.read())
             clouds = (data or {}).get("clouds") or {}
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        except (OSError, ValueError, AttributeError):
             raise Failed(f"{place} cannot be read as clouds.yaml") from None
         if isinstance(clouds.get(name), dict):
-            return _with_secure(dict(clouds[name]), name, Path(place).with_name("secure.yaml"))
+            secure = os.path.join(os.path.dirname(place), "secure.yaml")  # noqa: PTH118, PTH120
+            return _with_secure(dict(clouds[name]), name, secure)
     raise Failed(f"no clouds.yaml names the cloud {name}; looked in {', '.join(places)}")
 
 
-def _with_secure(cloud: dict[str, Any], name: str, secure: Path) -> dict[str, Any]:
-    import yaml
-
-    if secure.is_file():
-        data = yaml.safe_load(secure.read_text("utf-8")) or {}
+def _with_secure(cloud: dict[str, Any], name: str, secure: str) -> dict[str, Any]:
+    if os.path.isfile(secure):  # noqa: PTH113
+        with open(secure, encoding="utf-8") as file:  # noqa: PTH123
+            data = _loaded(file.read()) or {}
         more = (data.get("clouds") or {}).get(name) or {}
         cloud["auth"] = {**(cloud.get("auth") or {}), **(more.get("auth") or {})}
     return cloud
+
+
+def _loaded(text: str) -> Any:
+    """A YAML text as data, without the library where the text is plain. Raises ValueError."""
+    from planeshift.secrets import lightyaml
+
+    light = lightyaml.parse(text)
+    if light is not None:
+        return light.documents[0].data()
+    import yaml
+
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ValueError("not YAML") from error
 
 
 class Session:
