@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from planeshift.errors import PlaneshiftError
 from planeshift.lab import open_lab, processes
+from planeshift.lab.model import load
+from planeshift.lab.network import refuse_overlap
 from planeshift.lab.site import Site
+from planeshift.lab.topology import topology
 from planeshift.tools import find
 
 ONE_NODE = """
@@ -52,6 +56,15 @@ def lab_file(spec: str, number: int) -> str:
     networks = f"  network: 172.28.{number}.0/24\n  pods: 10.{100 + number}.0.0/16\n"
     head = "apiVersion: planeshift/v1\nkind: Lab\nmetadata: {name: test}\nspec:\n"
     return head + networks + spec.lstrip("\n")
+
+
+def free(spec: str, number: int) -> bool:
+    """Whether the networks of this number are nobody's; another lab may be at work on this machine."""
+    try:
+        refuse_overlap(topology(load(lab_file(spec, number), "lab.yaml"), "/tmp"))
+    except PlaneshiftError:
+        return False
+    return True
 
 
 @dataclass

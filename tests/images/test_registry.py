@@ -16,6 +16,10 @@ from typing import Any
 import pytest
 import registryrig as rig
 
+from planeshift.app.clusters import RegistryBringer
+from planeshift.app.site import open_site
+from planeshift.catalog.spec import Secret
+from planeshift.drivers.maker import RandomMaker
 from planeshift.errors import PlaneshiftError
 from planeshift.images import Config, Entry, Store
 from planeshift.images.credentials import find
@@ -291,3 +295,35 @@ def test_names_are_read(text: str, host: str, repository: str, tag: str) -> None
 def test_names_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(PlaneshiftError, match="PS464"):
         Reference.parse(text)
+
+
+CLOUD = """
+apiVersion: planeshift/v1
+kind: Cloud
+metadata: {name: sample}
+spec:
+  registries: {ours: {host: "HOST", ca: tls/registry.pem}}
+  hosts: [{name: here}]
+  services: {keystone: {backends: {vms: {hosts: [here]}}}}
+"""
+
+
+def test_a_registry_under_an_authority_of_the_operators_own(tmp_path: Path) -> None:
+    store, image = sample(tmp_path / "store")
+    made = RandomMaker().make(Secret("tls", "trial-tls", "a test"), ["127.0.0.1"])
+    assert isinstance(made, dict)
+    with rig.registry(tmp_path, tls={name: str(text) for name, text in made.items()}) as host:
+        reference = Reference.parse(f"{host}/site/sample:v1")
+        (tmp_path / "tls").mkdir()
+        (tmp_path / "tls/registry.pem").write_text(str(made["ca_certificate"]))
+        (tmp_path / "cloud.yaml").write_text(CLOUD.replace("HOST", host))
+        bringer = RegistryBringer.of(open_site(str(tmp_path / "cloud.yaml")), f"{host}/site")
+        assert not bringer.has(str(reference))
+        Registry(Transport.of(reference, ca=bringer.ca), reference.repository).push(image, store, reference)
+        assert bringer.has(str(reference))
+        with pytest.raises(PlaneshiftError) as caught:
+            Registry(Transport(host), reference.repository).manifest("v1")
+        (problem,) = caught.value.problems
+        assert problem.code == "PS461" and "`registries`" in problem.hint
+    with pytest.raises(PlaneshiftError, match="reading site/sample:v1 failed"):
+        bringer.has(str(reference))

@@ -181,7 +181,7 @@ def pull(name: str, kept: Kept, say: Say, *, plain_http: bool = False) -> Image:
     return registry.pull(reference, kept.store, str(reference))
 
 
-def push(image: Image, kept: Kept, target: str, say: Say, *, plain_http: bool = False) -> str:
+def push(image: Image, kept: Kept, target: str, say: Say, *, plain_http: bool = False, ca: str = "") -> str:
     """Bring an image and its SBOM to a registry; its name there, by digest. Raises PlaneshiftError."""
     from planeshift.images import oci
     from planeshift.images.reference import Reference
@@ -190,7 +190,7 @@ def push(image: Image, kept: Kept, target: str, say: Say, *, plain_http: bool = 
 
     reference = Reference.parse(target)
     say(f"pushing {reference}")
-    registry = Registry(Transport.of(reference, plain=plain_http, say=say), reference.repository)
+    registry = Registry(Transport.of(reference, plain=plain_http, ca=ca, say=say), reference.repository)
     registry.push(image, kept.store, reference)
     attach(registry, image.descriptor, oci.SPDX, sbom(image, kept), kept.store)
     return f"{reference}@{image.digest}"

@@ -74,7 +74,7 @@ def up(file: str | None, yes: bool) -> int:
     sys.stdout.flush()
     _confirmed(yes, "Do it? Only `yes` is yes.")
     with run.lease(site):
-        run.up(site, run.look(site), _Progress())
+        run.up(site, run.look(site), Progress())
     if site.lab.clusters:
         view.tell(f'next: export KUBECONFIG="{site.kubeconfig}"')
     return Exit.DONE
@@ -244,7 +244,7 @@ def mend(file: str | None, zone: str) -> int:
     return Exit.DONE
 
 
-class _Progress:
+class Progress:
     """A line for each step that ends; on a terminal also what is being done."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from planeshift.images import credentials
 from planeshift.images.reference import Reference
 from planeshift.ports import Say, quiet
 
-ATTEMPTS = 5  # without any progress in between
+ATTEMPTS = 5
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _LONGEST = 30.0
 _CHALLENGE = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -41,24 +41,31 @@ class Broken(Exception):
 
 @dataclass
 class Transport:
-    """Requests to one registry. `plain`: without TLS, which otherwise only this machine itself is spoken to."""
+    """Requests to one registry. `plain`: without TLS, which otherwise only this machine itself is spoken to.
+
+    `ca` is a PEM file with the authority of its certificate; without one it is whatever this machine trusts.
+    """
 
     host: str
     plain: bool = False
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
     say: Say = quiet
     pause: float = 0.5
+    attempts: int = ATTEMPTS  # without any progress in between
+    ca: str = ""
 
     def __post_init__(self) -> None:
         timeout = urllib3.Timeout(connect=10, read=60)
         agent = {"User-Agent": "planeshift"}
-        self._pool = urllib3.PoolManager(headers=agent, timeout=timeout, retries=False, maxsize=8)
+        self._pool = urllib3.PoolManager(
+            headers=agent, timeout=timeout, retries=False, maxsize=8, ca_certs=self.ca or None
+        )
         self._authorization: dict[str, str] = {}
 
     @classmethod
-    def of(cls, reference: Reference, *, plain: bool = False, say: Say = quiet) -> Transport:
+    def of(cls, reference: Reference, *, plain: bool = False, ca: str = "", say: Say = quiet) -> Transport:
         """For the registry of a reference."""
-        return cls(reference.host, plain or reference.loopback, say=say)
+        return cls(reference.host, plain or (reference.loopback and not ca), say=say, ca=ca)
 
     @property
     def base(self) -> str:
@@ -96,18 +103,18 @@ class Transport:
 
         `once` raises Broken to be called again. Raises PlaneshiftError (PS461) when that never helps.
         """
-        left, seen = ATTEMPTS, -1
+        left, seen = self.attempts, -1
         while True:
             try:
                 return once()
             except Broken as error:
-                left = ATTEMPTS if error.done > seen else left - 1
+                left = self.attempts if error.done > seen else left - 1
                 seen = max(seen, error.done)
                 if left <= 0:
                     hint = "Run the same command again: what is there already is not moved twice."
                     problem = Problem("PS461", f"{self.host}: {what} failed", why=control_free(str(error)), hint=hint)
                     raise PlaneshiftError(problem) from error
-                wait = error.wait or min(self.pause * 2 ** (ATTEMPTS - left), _LONGEST)
+                wait = error.wait or min(self.pause * 2 ** (self.attempts - left), _LONGEST)
                 self.say(f"waiting for {self.host}: {control_free(str(error))[:200]}")
                 time.sleep(wait)
 
@@ -137,7 +144,8 @@ class Transport:
         except urllib3.exceptions.HTTPError as error:
             cause = getattr(error, "reason", None) or error
             if isinstance(cause, urllib3.exceptions.SSLError):
-                hint = "Its certificate authority must be one of this machine's; a registry without TLS needs --plain-http."
+                hint = "Its authority is not one of this machine's: name it by SSL_CERT_FILE, or by `ca` of `registries` in"
+                hint += " the cloud file. A registry without TLS needs --plain-http, or `plain-http: true` there."
                 raise PlaneshiftError(
                     Problem("PS461", f"{self.host}: no TLS", why=str(cause)[:300], hint=hint)
                 ) from error

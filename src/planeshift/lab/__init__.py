@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.lab import cluster, faults, host
+from planeshift.lab import cgroups, cluster, faults, host, processes
 from planeshift.lab.processes import Init
 from planeshift.lab.site import Site, open_lab
 from planeshift.lab.topology import Host
 
-__all__ = ["Machine", "Site", "has_image", "import_image", "machine", "open_lab"]
+__all__ = ["Machine", "Site", "has_image", "import_image", "machine", "open_lab", "runs"]
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,40 @@ class Machine:
 
 
 def machine(site: Site, name: str) -> Machine:
-    """A host that runs. Raises PlaneshiftError (PS445) where there is none, or it does not run."""
+    """A host that runs. Raises PlaneshiftError (PS445) where there is none, or it does not run, or is paused."""
     declared = site.host(name)
-    return Machine(site, declared, faults.running(site, name)[1])
+    init = faults.running(site, name)[1]
+    if cgroups.frozen(site.lab.id, name):  # what is started in it would never begin
+        raise PlaneshiftError(Problem("PS445", f"{name} is paused", hint=f"planeshift lab fault resume {name}"))
+    return Machine(site, declared, init)
 
 
-def import_image(site: Site, archive: Path) -> list[str]:
-    """Import an archive of images (OCI or Docker's) into every node's containerd; the nodes' names.
+def runs(site: Site, name: str) -> bool:
+    """Whether a declared host runs. Raises PlaneshiftError (PS445) where none of this name is declared."""
+    return site.host(name).name in processes.inits(site.state)
 
-    Raises PlaneshiftError: PS445 where a node does not run, PS446 where the archive is not taken.
+
+def import_image(site: Site, archive: Path, of: str = "") -> list[str]:
+    """Import an archive of images (OCI or Docker's) into the containerd of each node that runs, and return their names.
+
+    `of` is a cluster; without it the nodes are those of all clusters. Raises PlaneshiftError: PS445 where no node runs,
+    PS446 where the archive is not taken.
     """
-    nodes = [h for h in site.lab.hosts if h.cluster]
+    nodes = _running_nodes(site, of)
     if not nodes:
-        raise PlaneshiftError(Problem("PS445", "the lab has no Kubernetes nodes", hint="Give a host a `cluster`."))
+        raise PlaneshiftError(Problem("PS445", "no Kubernetes node of the lab runs", hint="planeshift lab up"))
     for node in nodes:
-        cluster.import_images(site, node, faults.running(site, node.name)[1], archive)
-    return [node.name for node in nodes]
+        cluster.import_images(site, node.host, node.init, archive)
+    return [node.host.name for node in nodes]
 
 
-def has_image(site: Site, name: str) -> bool:
-    """Whether every node that runs has an image of this name."""
-    nodes = [h for h in site.lab.hosts if h.cluster]
-    return all(cluster.has_image(site, node, faults.running(site, node.name)[1], name) for node in nodes)
+def has_image(site: Site, name: str, of: str = "") -> bool:
+    """Whether each node that runs, of a cluster or of all, has an image of this name."""
+    return all(cluster.has_image(site, node.host, node.init, name) for node in _running_nodes(site, of))
+
+
+def _running_nodes(site: Site, of: str) -> list[Machine]:
+    """Nodes that take commands: one that is down or paused gets what it lacks when it is back."""
+    found = processes.inits(site.state)
+    nodes = [h for h in site.lab.hosts if h.cluster and of in ("", h.cluster) and h.name in found]
+    return [Machine(site, node, found[node.name]) for node in nodes if not cgroups.frozen(site.lab.id, node.name)]

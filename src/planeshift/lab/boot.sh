@@ -19,9 +19,44 @@ while IFS=$tab read -r number point; do # the machine's further file systems, ea
   mount -t overlay overlay -o "lowerdir=$point,upperdir=disk/mounts/$number/upper,workdir=disk/mounts/$number/work" "$root$point"
 done <mounts.txt
 mount -t proc proc "$root"/proc
-mount -t sysfs sysfs "$root"/sys
-mount --rbind /sys/fs/cgroup "$root"/sys/fs/cgroup
-mount --rbind /dev "$root"/dev
+case $1 in
+*/systemd) # sets up what it finds, so it gets devices and control groups of its own, and the kernel to read
+  mount -t sysfs -o ro sysfs "$root"/sys
+  if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+    mount -t cgroup2 cgroup "$root"/sys/fs/cgroup
+  else
+    mount -t tmpfs -o mode=0755 tmpfs "$root"/sys/fs/cgroup
+    for hierarchy in /sys/fs/cgroup/*/; do
+      hierarchy=$(basename "$hierarchy")
+      mkdir "$root/sys/fs/cgroup/$hierarchy"
+      case $hierarchy in
+      systemd) mount -t cgroup -o none,name=systemd cgroup "$root/sys/fs/cgroup/$hierarchy" ;;
+      unified) mount -t cgroup2 cgroup "$root/sys/fs/cgroup/$hierarchy" ;;
+      *) mount -t cgroup -o "$hierarchy" cgroup "$root/sys/fs/cgroup/$hierarchy" ;;
+      esac
+    done
+  fi
+  mount -t tmpfs -o mode=0755 tmpfs "$root"/dev
+  while read -r device major minor; do mknod -m 0666 "$root/dev/$device" c "$major" "$minor"; done <<END
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+END
+  mkdir "$root"/dev/shm "$root"/dev/pts
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root"/dev/pts
+  ln -s pts/ptmx "$root"/dev/ptmx
+  for link in fd: stdin:/0 stdout:/1 stderr:/2; do ln -s "/proc/self/fd${link#*:}" "$root/dev/${link%%:*}"; done
+  mkdir "$root"/dev/mqueue "$root"/dev/hugepages
+  ;;
+*)
+  mount -t sysfs sysfs "$root"/sys
+  mount --rbind /sys/fs/cgroup "$root"/sys/fs/cgroup
+  mount --rbind /dev "$root"/dev
+  ;;
+esac
 mount -t tmpfs -o mode=1777 tmpfs "$root"/dev/shm
 mount -t tmpfs -o mode=0755 tmpfs "$root"/run
 mount -t tmpfs -o mode=1777 tmpfs "$root"/tmp
@@ -48,5 +83,12 @@ pivot_root . run/before
 umount -l /run/before
 rmdir /run/before
 cd /
+case $1 in */systemd)
+  mount --bind /proc/sys /proc/sys
+  mount -o remount,bind,ro /proc/sys
+  set -- container=planeshift SYSTEMD_UNIT_PATH=/usr/local/lib/planeshift/systemd:/run/systemd/system:/etc/systemd/system \
+    SYSTEMD_GENERATOR_PATH=/nonexistent "$@"
+  ;;
+esac
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
   "PLANESHIFT_LAB=$PLANESHIFT_LAB" "$@"

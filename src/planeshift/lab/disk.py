@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from planeshift.drivers import files
-from planeshift.lab import kubernetes
+from planeshift.lab import kubernetes, systemd
 from planeshift.lab.shell import run
-from planeshift.lab.topology import Host, Topology
+from planeshift.lab.topology import REGISTRY_PORT, Host, Topology
 from planeshift.tools.places import cache
 
 TOOLS = "/usr/local/lib/planeshift/tools"  # where a host sees the machine's built tools
@@ -77,10 +77,14 @@ def _contents(lab: Topology, host: Host) -> dict[str, str]:
     }
     if host.runs.names:
         found["usr/local/sbin/planeshift-servers"] = (Path(__file__).parent / "servers.sh").read_text()
+    if host.runs.systemd:
+        found |= systemd.units(host)
     if host.cluster:
         found["etc/containerd/config.toml"] = kubernetes.containerd()
         found["etc/cni/net.d/10-lab.conflist"] = kubernetes.cni(host)
         found["usr/local/sbin/planeshift-node"] = (Path(__file__).parent / "node.sh").read_text()
+        for registry in (f"{h.address}:{REGISTRY_PORT}" for h in lab.hosts if h.runs.registry):
+            found[f"etc/containerd/certs.d/{registry}/hosts.toml"] = kubernetes.plain_registry(registry)
         found["etc/crictl.yaml"] = f"runtime-endpoint: unix://{kubernetes.SOCKET}\n"
     return found
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from planeshift.errors import PlaneshiftError, Problem, control_free
-from planeshift.lab import cgroups, disk, processes
+from planeshift.lab import cgroups, disk, processes, systemd
 from planeshift.lab.topology import Host, Topology
 
 HERE = Path(__file__).parent
@@ -42,8 +42,23 @@ def boot(state: Path, lab: Topology, host: Host, first: processes.Init, programs
         command = ["catatonit", "--", "/bin/sh", "/usr/local/sbin/planeshift-node"]
     elif host.runs.names:
         command = ["catatonit", "--", "/bin/sh", "/usr/local/sbin/planeshift-servers", *host.runs.names]
+    own: list[str] = []
+    if host.runs.systemd:
+        own, command = ["--cgroup"], [systemd.PROGRAM, "--log-target=console", f"--unit={systemd.TARGET}"]
     boot = ["/bin/sh", f"{HERE}/boot.sh", host.name, *command]
-    unshare = ["setsid", "unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child=KILL", *boot]
+    unshare = [
+        "setsid",
+        "unshare",
+        *own,
+        "--net",
+        "--pid",
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child=KILL",
+        *boot,
+    ]
     # The shell in the middle ends at once, so that the host becomes a child of the lab's first process, which reaps it.
     inner = f"{shlex.join(unshare)} &"
     entering = "".join(f"echo 0 >{shlex.quote(f)}; " for f in cgroups.entering(lab.id, host.name))
@@ -93,7 +108,7 @@ def _appeared(state: Path, name: str, log: Path, *, pivoted: bool = False) -> pr
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = processes.inits(state).get(name)
-        if found and (not pivoted or _program(found.pid) == "catatonit"):
+        if found and (not pivoted or _program(found.pid) in ("catatonit", "systemd")):
             return found
         time.sleep(0.02)
     words = control_free(log.read_text(errors="replace")[-1000:]) if log.exists() else ""

@@ -36,6 +36,11 @@ def containerd() -> str:
 """
 
 
+def plain_registry(host: str) -> str:
+    """How containerd is to speak to a registry without TLS: https://github.com/containerd/containerd, docs/hosts.md."""
+    return f'server = "http://{host}"\n[host."http://{host}"]\n  capabilities = ["pull", "resolve"]\n'
+
+
 def cni(host: Host) -> str:
     """A node's pod network: each pod on a link of its own, so that all its traffic passes kube-proxy's rules."""
     ipam = {"type": "host-local", "ranges": [[{"subnet": host.pods}]], "routes": [{"dst": "0.0.0.0/0"}]}

@@ -54,17 +54,33 @@ class Memcached(Noun):
     """A cache, on port 11211."""
 
 
+class Registry(Noun):
+    """A registry of images, on port 5000 and without TLS, which the lab's nodes pull from."""
+
+
+class Sshd(Noun):
+    """OpenSSH's server, on port 22, for root by the lab's own key: `ssh/key` and `ssh/known_hosts` in the lab's state."""
+
+
+class Systemd(Noun):
+    """systemd as the host's first process, with nothing of the distribution's services."""
+
+
 class Runs(Noun):
     """What a plain host runs besides: what somebody else runs in earnest, for a rehearsal."""
 
     mariadb: MariaDB | None = None
     s3: S3 | None = None
     memcached: Memcached | None = None
+    registry: Registry | None = None
+    sshd: Sshd | None = None
+    systemd: Systemd | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The servers."""
-        return tuple(name for name in ("mariadb", "s3", "memcached") if getattr(self, name) is not None)
+        """The servers; systemd is what starts them."""
+        known = ("mariadb", "s3", "memcached", "registry", "sshd")
+        return tuple(name for name in known if getattr(self, name) is not None)
 
 
 class LabHost(Noun):
@@ -75,7 +91,7 @@ class LabHost(Noun):
     cluster: Name | None = Field(
         None, description="the cluster that it is a node of; the first one named runs its control plane"
     )
-    runs: Runs = Field(default_factory=Runs, description="a database, a store, a cache for a rehearsal")
+    runs: Runs = Field(default_factory=Runs, description="a database, a store, a cache, sshd, systemd for a rehearsal")
     disk: Size | None = Field(
         None, description="size of its disk; default: as much as the machine has. Needed to fill it"
     )
@@ -142,7 +158,7 @@ def _rules(lab: Lab, document: Document) -> list[Problem]:
         if host.zone and host.zone not in spec.zones:
             hint = loading.nearest(host.zone, list(spec.zones))
             refuse("PS207", f"there is no zone {host.zone}", (*here, "zone"), hint)
-        if host.cluster and host.runs.names:
+        if host.cluster and (host.runs.names or host.runs.systemd):
             hint = "Give it to a host without `cluster`."
             refuse("PS107", f"{host.name} is a Kubernetes node, and has no `runs`", (*here, "runs"), hint)
     if len(set(spec.zones)) < len(spec.zones):

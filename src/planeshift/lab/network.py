@@ -92,7 +92,9 @@ def connect(lab: Topology, host: Host, pid: int, host_pid: int) -> None:
     if IFACE not in links(host_pid):
         if host.port in links(pid):  # the other end is in a host that died
             batch([f"link del {host.port}"], pid)
-        batch([f"link add {host.port} type veth peer name {IFACE} netns {host_pid}"], pid)
+        # A machine's hardware address is the same after it died: others find it at once, who know it by that.
+        hardware = ":".join(f"{part:02x}" for part in (2, 0, *ipaddress.IPv4Address(host.address).packed))
+        batch([f"link add {host.port} type veth peer name {IFACE} address {hardware} netns {host_pid}"], pid)
     batch([f"link set {host.port} master {bridge} up"], pid)
     lines = [f"addr replace {host.address}/{lab.prefix} dev {IFACE}", f"link set {IFACE} up", "link set lo up"]
     lines += [f"route replace default via {lab.gateway}"]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.lab import servers
+from planeshift.lab import servers, systemd
 from planeshift.lab.cgroups import ROOT, hierarchies
 from planeshift.lab.topology import Topology
 
@@ -75,6 +75,8 @@ def _packages(lab: Topology) -> list[Problem]:
     if any(h.disk for h in lab.hosts):
         wanted |= _DISKS
     wanted |= dict(servers.PROGRAMS[n] for h in lab.hosts for n in h.runs.names if n in servers.PROGRAMS)
+    if any(h.runs.systemd for h in lab.hosts):
+        wanted[systemd.PROGRAM] = "systemd"
     missing = {package for program, package in wanted.items() if not _there(program)}
     if not missing:
         return []

@@ -23,6 +23,22 @@ serve_s3() {
   mkdir -p /var/lib/planeshift/s3
   versitygw --port :7070 posix /var/lib/planeshift/s3
 }
+serve_registry() {
+  mkdir -p /var/lib/planeshift/registry
+  cat >/run/registry.yml <<END
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: /var/lib/planeshift/registry}, delete: {enabled: true}}
+http: {addr: ":5000"}
+END
+  docker-registry serve /run/registry.yml
+}
+serve_sshd() {
+  until [ -s /run/lab-sshd/host_key ]; do sleep 0.1; done # whose keys it takes, and which is its own
+  mkdir -p /run/sshd
+  /usr/sbin/sshd -D -e -f /dev/null -o HostKey=/run/lab-sshd/host_key -o PidFile=none -o StrictModes=no \
+    -o AuthorizedKeysFile=/run/lab-sshd/authorized_keys -o AuthenticationMethods=publickey -o UsePAM=no
+}
 mkdir -p /var/log /var/lib/planeshift
 for name in "$@"; do keep "$name" & done
 wait

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from planeshift.lab.model import Lab, Runs, size
 
+REGISTRY_PORT = 5000  # of a host that `runs` a registry
+
 
 @dataclass(frozen=True)
 class Host:

@@ -93,8 +93,12 @@ class _Builder:
         """End what runs: the rest of an interrupted build is of no use to anyone."""
         self.stopped.set()
         for process in list(self.running):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+            self.end(process)
+
+    @staticmethod
+    def end(process: subprocess.Popen[str]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
     def module(self, tools: Sequence[Tool]) -> list[Problem]:
         """Build a module's tools one after the other, since they share most of their packages; return what failed."""
@@ -147,6 +151,8 @@ class _Builder:
             errors="replace",
         ) as process:
             self.running.add(process)
+            if self.stopped.is_set():  # just now, when this process was not known yet
+                self.end(process)
             for line in process.stdout or ():
                 last.append(control_free(line.rstrip()))
                 self.tell(Progress(tool, "package", last[-1]))

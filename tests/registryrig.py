@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,8 +51,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def registry(directory: Path, auth: dict[str, Any] | None = None) -> Iterator[str]:
-    """A running registry; its host and port."""
+def registry(
+    directory: Path, auth: dict[str, Any] | None = None, tls: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A running registry; its host and port. `tls` holds a `certificate` and its `key`, as PEM."""
     host = f"127.0.0.1:{free_port()}"
     settings: dict[str, Any] = {
         "version": 0.1,
@@ -62,6 +64,10 @@ def registry(directory: Path, auth: dict[str, Any] | None = None) -> Iterator[st
     }
     if auth:
         settings["auth"] = auth
+    if tls:
+        for name in ("certificate", "key"):
+            (directory / f"{name}.pem").write_text(tls[name])
+            settings["http"].setdefault("tls", {})[name] = str(directory / f"{name}.pem")
     file = directory / "registry.yml"
     file.write_text(json.dumps(settings))  # JSON is YAML
     with (
