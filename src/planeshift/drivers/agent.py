@@ -2,8 +2,11 @@
 
 It is started where the host's own namespaces are (`python -m planeshift.drivers.agent`), takes calls on its standard input
 and ends with it. What is asked and answered follows the type hints of `LocalHost`, so that there is one place that says
-what a call is. Lines to the agent: first {"name", "runtime", "state"}, then {"id", "method", "arguments"}; from it: {"id"}
-with one of "say", "result", "problems".
+what a call is.
+
+Lines to the agent: first {"name", "paths", "patience", "ready_seconds"}, then {"id", "method", "arguments"}, or nothing,
+which says that somebody is there; from it: {"id"} with one of "say", "result", "problems". With a patience it ends, too,
+when it has heard nothing for as many seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 import typing
 from collections.abc import Mapping
@@ -22,6 +26,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from planeshift.drivers.local import host as local
 from planeshift.drivers.local.host import LocalHost
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render.desired import HostPaths
@@ -96,13 +101,25 @@ class _Agent:
 def main() -> None:
     """Serve calls until the standard input ends."""
     begin = json.loads(sys.stdin.readline())
-    paths = HostPaths(runtime=begin["runtime"], state=begin["state"])
-    agent = _Agent(LocalHost(begin["name"], paths, os.environ))
+    agent = _Agent(LocalHost(begin["name"], HostPaths(**begin["paths"]), os.environ))
+    local.READY_SECONDS = begin["ready_seconds"]
+    heard = [time.monotonic()]
+    if begin["patience"]:
+        threading.Thread(target=_wait_for_word, args=(heard, begin["patience"]), daemon=True).start()
     with ThreadPoolExecutor(16) as pool:
         for line in sys.stdin:
-            pool.submit(agent.call, json.loads(line))
+            heard[0] = time.monotonic()
+            if line.strip():
+                pool.submit(agent.call, json.loads(line))
         sys.stdout.flush()
         os._exit(0)  # who asked is gone; what it had begun is known by its marker
+
+
+def _wait_for_word(heard: list[float], patience: float) -> None:
+    """End where nothing is heard: a network that was cut does not say so."""
+    while time.monotonic() - heard[0] < patience:
+        time.sleep(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

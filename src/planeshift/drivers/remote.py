@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import json
@@ -10,10 +11,13 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from planeshift.drivers import agent
+from planeshift.drivers.local import host as local
 from planeshift.drivers.local.host import LocalHost
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
@@ -25,10 +29,10 @@ Command = Callable[[Sequence[str]], list[str]]
 class RemoteHost:
     """A host that is reached by a command: `command` turns an argv into the one that runs it there, or raises."""
 
-    def __init__(self, name: str, paths: HostPaths, command: Command) -> None:
-        self.name, self.paths, self._command = name, paths, command
+    def __init__(self, name: str, paths: HostPaths, command: Command, *, patience: float = 0) -> None:
+        self.name, self.paths, self._command, self._patience = name, paths, command, patience
         self._lock, self._numbers = threading.Lock(), itertools.count()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
 
     def close(self) -> None:
@@ -58,9 +62,7 @@ class RemoteHost:
             process = self._running()
             self._waiting[number] = answers
             try:
-                assert process.stdin  # noqa: S101 - a pipe
-                process.stdin.write(json.dumps({"id": number, "method": method, "arguments": asked}) + "\n")
-                process.stdin.flush()
+                _write(process, {"id": number, "method": method, "arguments": asked})
             except OSError as error:
                 raise self._gone() from error
         while True:
@@ -79,34 +81,39 @@ class RemoteHost:
         hint = "planeshift lab up"
         return PlaneshiftError(Problem("PS409", f"{self.name} ended, or what worked on it did", hint=hint))
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> subprocess.Popen[bytes]:
         """The agent, started where it does not run."""
         if self._process and self._process.poll() is None:
             return self._process
-        argv = self._agent([sys.executable, "-m", "planeshift.drivers.agent"])
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            self._command(argv),
-            stdin=pipe,
-            stdout=pipe,
-            text=True,
-            cwd="/",
-            env={"PATH": os.defpath},
-            start_new_session=True,
-        )
-        assert process.stdin  # noqa: S101 - a pipe
-        begin = {"name": self.name, "runtime": self.paths.runtime, "state": self.paths.state}
-        process.stdin.write(json.dumps(begin) + "\n")
-        process.stdin.flush()
+        process = self._begin()
+        begin = {"name": self.name, "paths": asdict(self.paths), "patience": self._patience}
+        _write(process, begin | {"ready_seconds": local.READY_SECONDS})
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        if self._patience:
+            threading.Thread(target=self._stay, args=(process,), daemon=True).start()
         self._process = process
         return process
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        """A process that is the agent, by its standard input and output."""
+        argv = self._agent([sys.executable, "-m", "planeshift.drivers.agent"])
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self._command(argv), stdin=pipe, stdout=pipe, cwd="/", env={"PATH": os.defpath}, start_new_session=True
+        )
 
     def _agent(self, argv: list[str]) -> list[str]:
         """The command that becomes the agent there."""
         return argv
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _stay(self, process: subprocess.Popen[bytes]) -> None:
+        """Let the agent know that we are there."""
+        while process.poll() is None:
+            time.sleep(self._patience / 6)
+            with self._lock, contextlib.suppress(OSError, ValueError):  # it ended, or was closed
+                _write(process, None)
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
         """Hand each answer to who waits for it; when the agent ends, all are told."""
         for line in process.stdout or ():
             answer = json.loads(line)
@@ -117,3 +124,9 @@ class RemoteHost:
         process.wait()
         for answers in list(self._waiting.values()):
             answers.put({})
+
+
+def _write(process: subprocess.Popen[bytes], line: object) -> None:
+    assert process.stdin  # noqa: S101 - a pipe
+    process.stdin.write((json.dumps(line) if line is not None else "").encode() + b"\n")
+    process.stdin.flush()

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from planeshift.drivers.local import processes
-from planeshift.drivers.local.supervisor import Supervisor
+from planeshift.drivers.local.supervision import Supervisor
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render.desired import Program
 from planeshift.render.server import COUNT, READ, SERVER, WORKER

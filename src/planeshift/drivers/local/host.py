@@ -1,4 +1,4 @@
-"""This machine as a host: files, programs from PyPI, supervisord. Implements `ports.Host`."""
+"""This machine as a host: files, programs from PyPI, a supervisor. Implements `ports.Host`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from pathlib import Path
 from planeshift.drivers import files
 from planeshift.drivers.local import gunicorn, install, processes
 from planeshift.drivers.local.command import run
-from planeshift.drivers.local.supervisor import Supervisor
+from planeshift.drivers.local.supervision import Supervisor
+from planeshift.drivers.local.supervisord import Supervisord
+from planeshift.drivers.local.systemd import Systemd
 from planeshift.errors import PlaneshiftError, Problem, control_free
 from planeshift.plan.observed import Process, UnitState
 from planeshift.ports import Say
 from planeshift.render.desired import Bind, Environment, File, HostPaths, Program, digest
+from planeshift.render.supervisor import supervision
 
 READY_SECONDS = 180
 LEFTOVER_SECONDS = 300
+SETTLED_SECONDS = 3
 _LOADED, _SUPERVISION = ".loaded", ".supervision"
 _NOT_OURS = (".pid", ".sock", ".pyc")  # made by the programs beside our files
 
@@ -53,13 +57,10 @@ class LocalHost:
         }
 
     def _unit(self, place: Path, there: list[processes.Marked], key: bytes) -> UnitState:
-        supervisor = Supervisor(place)
+        supervisor = self._supervisor_in(place)
         programs = supervisor.programs()
-        master = supervisor.pid() if programs is not None else 0
-        known = {p.pid: p for p in there}
-        orphans = tuple(
-            Process(p.pid, p.started, p.program) for p in there if not (master and processes.descends(p, master, known))
-        )
+        held = supervisor.held(there) if programs is not None else frozenset()
+        orphans = tuple(Process(p.pid, p.started, p.program) for p in there if p.pid not in held)
         states = programs or {}
         return UnitState(
             files={path: self._digest(place / path, key) for path in self._paths_of(place)},
@@ -67,7 +68,8 @@ class LocalHost:
             running={name: s.pid for name, s in states.items() if s.running},
             loaded=_read(place / _LOADED),
             supervision=_read(place / _SUPERVISION),
-            orphans=orphans,
+            # What ended since it was listed, such as an old worker after a reload, descends from nobody: it is no orphan.
+            orphans=tuple(o for o in orphans if processes.lives(o)),
             problem="; ".join(f"{name}: {s.problem}" for name, s in states.items() if s.problem),
         )
 
@@ -160,7 +162,8 @@ class LocalHost:
     # --- processes
 
     def start(self, unit: str, programs: Sequence[Program]) -> None:
-        supervisor, runs = self._supervisor(unit), self._supervisor(unit).programs() is not None
+        supervisor = self._declared(unit)
+        runs = supervisor.programs() is not None
         if runs:
             supervisor.update()
         else:
@@ -174,14 +177,16 @@ class LocalHost:
         states = supervisor.programs() or {}
         for program in programs:
             if program.name in states and states[program.name].running:
-                if program.workers and gunicorn.settings_read(self.runtime / unit):
+                if not program.reload_signal:
+                    supervisor.again(program.name)
+                elif program.workers and gunicorn.settings_read(self.runtime / unit):
                     gunicorn.replace_workers(supervisor, program)
                 else:
                     supervisor.signal(program.name, program.reload_signal)
         supervisor.start()
 
     def restart(self, unit: str, programs: Sequence[Program]) -> None:
-        self._supervisor(unit).restart()
+        self._declared(unit).restart()
         self._note_supervision(unit)
 
     def stop(self, unit: str) -> None:
@@ -197,30 +202,56 @@ class LocalHost:
         self._note(unit, _LOADED, digest_)
 
     def _note_supervision(self, unit: str) -> None:
-        self._note(unit, _SUPERVISION, self._digest(self.runtime / unit / "supervisord.conf", b""))
+        place = self.runtime / unit
+        self._note(
+            unit, _SUPERVISION, supervision({path: self._digest(place / path, b"") for path in self._paths_of(place)})
+        )
 
     def _note(self, unit: str, name: str, text: str) -> None:
         files.write(self.runtime / unit / name, text.encode(), 0o600)
 
     def _supervisor(self, unit: str) -> Supervisor:
-        return Supervisor(self.runtime / unit)
+        return self._supervisor_in(self.runtime / unit)
+
+    def _declared(self, unit: str) -> Supervisor:
+        """The supervisor that the host should have; another one, of before, is ended."""
+        declared, other = self._supervisors(self.runtime / unit)
+        if other.programs() is not None:
+            other.shut_down(LEFTOVER_SECONDS)
+        return declared
+
+    def _supervisor_in(self, place: Path) -> Supervisor:
+        """The one that looks after a unit by now."""
+        declared, other = self._supervisors(place)
+        return other if other.programs() is not None and declared.programs() is None else declared
+
+    def _supervisors(self, place: Path) -> tuple[Supervisor, Supervisor]:
+        systemd, supervisord = Systemd(place), Supervisord(place)
+        return (systemd, supervisord) if self._paths.supervisor == "systemd" else (supervisord, systemd)
 
     # --- waiting
 
     def wait_ready(self, url: str, unit: str, say: Say) -> None:
         began, told, failed = time.monotonic(), 0.0, set[int]()
-        while not (_answers(url) and self._serves(unit, url)):
+        while not (_answers(url) and self._serves(unit, url) if url else self._settled(unit)):
             waited = time.monotonic() - began
             states = self._supervisor(unit).programs() or {}
             failed |= {s.started for s in states.values() if s.failing}
             if waited > READY_SECONDS or len(failed) > 3:
                 words = "\n".join(self.tail(unit, 15))
-                what = "ended again and again" if len(failed) > 3 else f"did not answer 200 in {READY_SECONDS} s"
-                raise PlaneshiftError(Problem("PS604", f"{unit} {what} ({url})", why=words))
+                missed = "answer 200" if url else "stay up"
+                what = "ended again and again" if len(failed) > 3 else f"did not {missed} in {READY_SECONDS} s"
+                raise PlaneshiftError(Problem("PS604", f"{unit} {what}{f' ({url})' if url else ''}", why=words))
             if waited - told > 2:
                 told = waited
-                say(f"waiting for {url} since {waited:.0f} s; last log line: {(self.tail(unit, 1) or [''])[0]}")
+                last = (self.tail(unit, 1) or [""])[0]
+                say(f"waiting for {url or 'its programs'} since {waited:.0f} s; last log line: {last}")
             time.sleep(0.03)
+
+    def _settled(self, unit: str) -> bool:
+        """Whether each of its programs has run for some seconds: what serves no HTTP cannot be asked."""
+        states = self._supervisor(unit).programs() or {}
+        return bool(states) and all(s.running and s.seconds >= SETTLED_SECONDS for s in states.values())
 
     def _serves(self, unit: str, url: str) -> bool:
         """Whether it is really the unit that answers, and not what was left of an older one, or a stranger."""
@@ -236,20 +267,22 @@ class LocalHost:
         )
 
     def tail(self, unit: str, lines: int) -> list[str]:
+        said = self._supervisor(unit).tail(lines)
+        if said is not None:
+            return said
         logs = sorted((self.state / "logs" / unit).glob("*.log"), key=lambda p: (p.name == "supervisord.log", p.name))
         return _tail(logs[0], lines) if logs else []
 
     def listener(self, bind: Bind) -> str | None:
-        try:
-            with socket.create_connection((bind.address, bind.port), timeout=1):
-                pass
-        except OSError:
+        if not _listens(bind.address, bind.port):
             return None
         return _holder(bind, str(self.runtime))
 
 
 def _answers(url: str) -> bool:
     parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "tcp":
+        return _listens(parts.hostname or "", parts.port or 0)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a look at our own address, nothing is sent
     make: Callable[[], http.client.HTTPConnection] = lambda: (  # noqa: E731
@@ -265,6 +298,14 @@ def _answers(url: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _listens(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 def _tail(path: Path, lines: int) -> list[str]:

@@ -56,10 +56,15 @@ def identity(pid: int) -> tuple[int, int] | None:
     return None if fields[0] in "ZX" else (int(fields[19]), int(fields[1]))
 
 
-def descends(process: Marked, ancestor: int, known: dict[int, Marked]) -> bool:
-    """Whether a marked process is `ancestor` or one of its descendants."""
+def lives(process: Process) -> bool:
+    """Whether it is there still, and not another one of its number."""
+    found = identity(process.pid)
+    return found is not None and found[0] == process.started
+
+
+def descends(pid: int, ancestor: int) -> bool:
+    """Whether a process is `ancestor` or one of its descendants."""
     seen: set[int] = set()
-    pid = process.pid
     while pid not in seen and pid > 1:
         if pid == ancestor:
             return True

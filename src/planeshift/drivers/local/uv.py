@@ -26,12 +26,21 @@ def uv(environment: Mapping[str, str], say: Say) -> Callable[..., None]:
 
 
 def install_locked(
-    command: Callable[..., None], prefix: Path, requirements: str, extras: Sequence[str], *flags: str
+    command: Callable[..., None],
+    prefix: Path,
+    requirements: str,
+    extras: Sequence[str],
+    *flags: str,
+    into: Sequence[str] = (),
 ) -> None:
-    """Install a lock into the environment at `prefix`, each file by its hash, and `extras` that fit it."""
+    """Install a lock into the environment at `prefix`, each file by its hash, and `extras` that fit it.
+
+    `into` are uv's flags for where to, if that is no environment of this machine's.
+    """
     lock = prefix / "lock.txt"
     files.write(lock, requirements.encode())
-    installing = ("pip", "install", "--python", str(prefix / "bin" / "python"), "--no-progress", *flags)
+    into = into or ("--python", str(prefix / "bin" / "python"))
+    installing = ("pip", "install", *into, "--no-progress", *flags)
     command(*installing, "--require-hashes", "--no-deps", "-r", str(lock))
     if extras:
         command(*installing, "--constraint", str(lock), *extras)

@@ -1,4 +1,7 @@
-"""supervisord of one unit, by XML-RPC over its socket. API: http://supervisord.org/api.html."""
+"""supervisord of one unit, by XML-RPC over its socket. API: http://supervisord.org/api.html.
+
+Implements `local.supervision.Supervisor`.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,17 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from planeshift.drivers.local import processes
+from planeshift.drivers.local.supervision import ProgramState
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render.supervisor import MARKER
 
 _RUNNING = {10, 20}  # STARTING, RUNNING
 _ALIVE = {10, 20, 40}  # and STOPPING
 START_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class ProgramState:
-    """A program as its supervisor sees it. `starts` tells one start from the next."""
-
-    running: bool
-    pid: int
-    failing: bool
-    started: int
-    problem: str
 
 
 class _Connection(http.client.HTTPConnection):
@@ -55,15 +47,14 @@ class _Transport(xmlrpc.client.Transport):
         return _Connection(self._path)
 
 
-class Supervisor:
-    """The supervisor of the unit in `directory`."""
+class Supervisord:
+    """The supervisord of the unit in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket = directory / "supervisor.sock"
 
     def programs(self) -> dict[str, ProgramState] | None:
-        """Its programs; None where no supervisor answers."""
         with self._answering() as api:
             return {
                 str(p["name"]): ProgramState(
@@ -71,11 +62,16 @@ class Supervisor:
                     pid=int(p["pid"]),
                     failing=p["state"] in (30, 200),  # BACKOFF, FATAL
                     started=int(p["start"]),
+                    seconds=int(p["now"]) - int(p["start"]),
                     problem=str(p["spawnerr"] or p["description"]) if p["state"] not in _RUNNING else "",
                 )
                 for p in api.supervisor.getAllProcessInfo()
             }
         return None
+
+    def held(self, there: Sequence[processes.Marked]) -> frozenset[int]:
+        master = self.pid()
+        return frozenset(p.pid for p in there if master and processes.descends(p.pid, master))
 
     def pid(self) -> int:
         """The supervisor's process id; 0 where none answers."""
@@ -84,7 +80,6 @@ class Supervisor:
         return 0
 
     def start(self) -> None:
-        """Start it where it does not run, and let it start programs that do not run."""
         if self.programs() is None:
             self._launch()
         for name, state in (self.programs() or {}).items():
@@ -93,7 +88,6 @@ class Supervisor:
                     self._api().supervisor.startProcess(name, False)
 
     def update(self) -> None:
-        """Read the configuration anew: stop what changed or went, start what is new."""
         api = self._api()
         [[added, changed, removed]] = api.supervisor.reloadConfig()
         self._stop([*changed, *removed])
@@ -103,7 +97,6 @@ class Supervisor:
             api.supervisor.addProcessGroup(name)
 
     def restart(self) -> None:
-        """Read the configuration anew, and start every program again."""
         before = self.programs()
         if before is not None:
             self.update()
@@ -119,12 +112,14 @@ class Supervisor:
         while any(p["name"] in programs and p["state"] in _ALIVE for p in self._api().supervisor.getAllProcessInfo()):
             time.sleep(0.02)
 
+    def again(self, program: str) -> None:
+        self._stop([program])
+        self._api().supervisor.startProcess(program, False)
+
     def signal(self, program: str, name: str) -> None:
-        """Send a program a signal, by its name without SIG."""
         self._api().supervisor.signalProcess(program, name)
 
     def shut_down(self, seconds: float) -> None:
-        """Stop all programs, then the supervisor itself."""
         pid = self.pid()
         found = processes.identity(pid) if pid else None
         with self._answering() as api:
@@ -132,6 +127,9 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while found and processes.identity(pid) == found and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def tail(self, lines: int) -> list[str] | None:
+        return None
 
     def _launch(self) -> None:
         if len(os.fsencode(self.socket)) > 90:  # sun_path has 108, and supervisord adds its pid while it binds
