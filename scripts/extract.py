@@ -243,6 +243,13 @@ def schema(rules: dict[str, Any], site: Path) -> dict[str, list[str]]:
     return {"heads": sorted(top)} | ({"expand": sorted(expand)} if expand else {})
 
 
+def cell_schema(rules: dict[str, Any], site: Path) -> dict[str, list[str]]:
+    """`cell_heads`: the same of the databases of cells, whose schema is another one; only where there is one."""
+    if "cell-alembic" not in rules:
+        return {}
+    return {"cell_heads": schema({"alembic": rules["cell-alembic"]}, site)["heads"]}
+
+
 def revisions_below(script: Any, name: str) -> set[str]:
     seen: set[str] = set()
     waiting = [name]
@@ -302,7 +309,12 @@ def main(rule_files: list[str], out: str) -> None:
     missing = [name for name in rules["files"] if not (Path(sys.prefix) / name).exists()]
     if missing:
         sys.exit(f"not in the installed package: {', '.join(missing)}")
-    release = {"version": distribution.version, **schema(rules, site), "files": rules["files"]}
+    release = {
+        "version": distribution.version,
+        **schema(rules, site),
+        **cell_schema(rules, site),
+        "files": rules["files"],
+    }
     Path(out).write_text(json.dumps({"release": release, "options": registry(rules, package)}))
 
 

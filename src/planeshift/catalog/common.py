@@ -6,6 +6,8 @@ from planeshift.catalog.spec import Options, Site
 
 SERVICE_PROJECT = "service"
 DEFAULT_DOMAIN = "Default"
+# How `Use` of the WSGI services was measured. A worker is one Python process, which keeps at most one core busy.
+MEASURED = "2026.2 on Python 3.11: PSS after `verify` and 8 s of 4 clients that list without a pause"
 
 
 def merged(*parts: Options) -> Options:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.model import ranges
-from planeshift.model.cloud import Cloud
+from planeshift.model.cloud import EXACT, Cloud
+from planeshift.model.expand import ANY, expand
 from planeshift.model.source import Document, Path, parse
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -30,7 +30,7 @@ def load(text: str | bytes, file: str) -> Loaded:
 
     Raises PlaneshiftError with every problem of syntax, ranges, unknown keys and values (PS101–PS111).
     """
-    cloud, document = read(text, file, Cloud, _cloud_lists)
+    cloud, document = read(text, file, Cloud, _RANGES, _REFINED)
     return Loaded(cloud, document)
 
 
@@ -38,10 +38,11 @@ def read(
     text: str | bytes,
     file: str,
     shape: type[Shape],
-    lists: Sequence[Path] | Callable[[Document], list[Path]],
+    entries: Sequence[Path],
+    refined: Sequence[Path] = (),
     what: str = "a cloud file",
 ) -> tuple[Shape, Document]:
-    """Read a file of this shape; `lists` are those whose items may hold ranges.
+    """Read a file of this shape; `entries` and `refined` are where ranges may be, see `model.expand`.
 
     Raises PlaneshiftError with every problem of syntax, ranges, unknown keys and values (PS101–PS111).
     """
@@ -49,9 +50,7 @@ def read(
     if not isinstance(document.data, dict):
         hint = "`planeshift init` writes one." if shape is Cloud else ""
         raise PlaneshiftError(Problem("PS107", f"{what} is a mapping", document.where(()), hint=hint))
-    problems: list[Problem] = []
-    for path in lists(document) if callable(lists) else lists:
-        problems += _expand_list(document, path)
+    problems = expand(document, entries, refined)
     problems += _later(document, shape, document.data, ())
     try:
         found = shape.model_validate(document.data)
@@ -71,58 +70,21 @@ def nearest(word: str, known: Iterator[str] | list[str]) -> str:
 
 # --- ranges
 
-
-def _cloud_lists(document: Document) -> list[Path]:
-    """Where lists of a cloud file take ranges: hosts, and the hosts of each backend."""
-    spec = document.data.get("spec")
-    if not isinstance(spec, dict):
-        return []
-    paths: list[Path] = [("spec", "hosts")]
-    services = spec.get("services")
-    for service, body in services.items() if isinstance(services, dict) else ():
-        backends = body.get("backends") if isinstance(body, dict) else None
-        for backend in backends if isinstance(backends, dict) else ():
-            paths.append(("spec", "services", service, "backends", backend, "hosts"))
-    return paths
-
-
-def _expand_list(document: Document, path: Path) -> list[Problem]:
-    parent = _get(document.data, path[:-1])
-    if not isinstance(parent, dict) or not isinstance(parent.get(path[-1]), list):
-        return []
-    items = parent[path[-1]]
-    problems, expanded, origins = [], [], []
-    for index, item in enumerate(items):
-        try:
-            count = ranges.length(item)
-        except ranges.RangeError as error:
-            problems.append(Problem("PS109", str(error), document.where((*path, index))))
-            count = None
-        expanded += [item] if count is None else [ranges.pick(item, i) for i in range(count)]
-        origins += [index] * (count or 1)
-    if len(expanded) != len(items):
-        _move(document, path, origins)
-    parent[path[-1]] = expanded
-    return problems
-
-
-def _move(document: Document, path: Path, origins: list[int]) -> None:
-    """Let item i of the expanded list point to where item origins[i] of the written one stands."""
-    depth = len(path)
-    for places in (document.keys, document.values):
-        below: dict[int, list[tuple[Path, Any]]] = {}
-        for place, where in list(places.items()):
-            if len(place) > depth and place[:depth] == path and isinstance(place[depth], int):
-                below.setdefault(place[depth], []).append((place[depth + 1 :], where))  # type: ignore[arg-type]
-                del places[place]
-        for new, old in enumerate(origins):
-            places.update({(*path, new, *rest): where for rest, where in below.get(old, [])})
-
-
-def _get(data: Any, path: Path) -> Any:
-    for step in path:
-        data = data.get(step) if isinstance(data, dict) and isinstance(step, str) else None
-    return data
+# What takes ranges in a cloud file; what stands in an entry comes after the entry.
+_RANGES: list[Path] = [
+    ("spec", "hosts"),
+    ("spec", "databases"),
+    ("spec", "databases", ANY, "nodes"),
+    ("spec", "messaging"),
+    ("spec", "messaging", ANY, "hosts"),
+    ("spec", "caches", ANY, "hosts"),
+    ("spec", "clusters", ANY, "nodes"),
+    ("spec", "cells"),
+    ("spec", "cells", ANY, "computes", "hosts"),
+    ("spec", "services", ANY, "backends"),
+    ("spec", "services", ANY, "backends", ANY, "hosts"),
+]
+_REFINED: list[Path] = [("spec", "cells")]
 
 
 # --- keys whose issue has not come
@@ -162,10 +124,8 @@ def _later(document: Document, model: type[BaseModel], data: Any, path: Path) ->
 
 
 _LATER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "Host": {"via": ("ssh",), "observe": ("ssh",), "supervisor": ("systemd",)},
-    "Edge": {"mode": ("driven",)},
+    "Host": {"observe": ("ssh",)},
     "Control": {"at": ("edge", "cluster")},
-    "Database": {"manage": (True,)},
     "Cache": {"manage": (True,)},
     "ComponentSettings": {"move": ("consumers", "singleton")},
 }
@@ -237,6 +197,7 @@ _PATTERN_WORDS = {
     r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$": "a host name has letters, digits, dots and inner dashes",
     r"^20[0-9]{2}\.[12]$": 'a release is named like "2026.2"',
     r"^[0-9A-Za-z][0-9A-Za-z.:-]{0,252}$": "not a host name or address",
+    EXACT: "one exact version, such as 1.2.3",
 }
 
 

@@ -1,7 +1,8 @@
 """Ranges in names: `vm-{1..3}` is vm-1, vm-2, vm-3, and `{01..10}` keeps its zeros. Pure.
 
-One value with a range stands for several; several ranges in one text count together (`a{1..2}-{1..2}` is a1-1, a2-2),
-as do ranges in sibling values (`name: vm-{1..3}`, `address: 192.0.2.{21..23}`).
+One entry with a range stands for several; several ranges in one text count together (`a{1..2}-{1..2}` is a1-1, a2-2),
+as do ranges in sibling values (`name: vm-{1..3}`, `address: 192.0.2.{21..23}`). `{}` is the member that the entry's name
+has: of `name: cell{01..80}`, `database: cell{}` is the entry's own. A range in an inner list is that list's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from typing import Any
 
 RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+MEMBER = "{}"
 MAX_RANGE = 10_000
 
 
@@ -20,7 +22,7 @@ class RangeError(ValueError):
 def length(value: Any) -> int | None:
     """How many values `value` stands for: None where it holds no range.
 
-    Looks into mappings and lists. Raises RangeError where two ranges differ in length.
+    Looks into mappings, not into lists. Raises RangeError where two ranges differ in length.
     """
     lengths = set(_lengths(value))
     if len(lengths) > 1:
@@ -35,14 +37,34 @@ def expand(value: str) -> list[str]:
 
 
 def pick(value: Any, index: int) -> Any:
-    """`value` with each range replaced by its member number `index` (from 0), in nested values too."""
+    """`value` with each range replaced by its member number `index` (from 0), in nested mappings too."""
     if isinstance(value, str):
-        return RANGE.sub(lambda m: str(int(m[1]) + index).zfill(len(m[1]) if m[1].startswith("0") else 0), value)
+        return RANGE.sub(lambda m: _member(m, index), value)
     if isinstance(value, dict):
         return {key: pick(item, index) for key, item in value.items()}
-    if isinstance(value, list):
-        return [pick(item, index) for item in value]
     return value
+
+
+def member(name: str, index: int) -> str:
+    """What `{}` is in the entry number `index` (from 0) of a name: the member of its first range, empty without one."""
+    found = RANGE.search(name)
+    return _member(found, index) if found else ""
+
+
+def fill(value: Any, text: str) -> Any:
+    """`value` with `{}` replaced by `text`, in nested mappings and lists too."""
+    if isinstance(value, str):
+        return value.replace(MEMBER, text)
+    if isinstance(value, dict):
+        return {key: fill(item, text) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, text) for item in value]
+    return value
+
+
+def _member(found: re.Match[str], index: int) -> str:
+    first = found[1]
+    return str(int(first) + index).zfill(len(first) if first.startswith("0") else 0)
 
 
 def _lengths(value: Any) -> list[int]:
@@ -50,8 +72,6 @@ def _lengths(value: Any) -> list[int]:
         return [_count(int(m[1]), int(m[2])) for m in RANGE.finditer(value)]
     if isinstance(value, dict):
         return [n for item in value.values() for n in _lengths(item)]
-    if isinstance(value, list):
-        return [n for item in value for n in _lengths(item)]
     return []
 
 

@@ -44,9 +44,11 @@ class Document:
     data: Any = None
     keys: dict[Path, Where] = field(default_factory=dict)
     values: dict[Path, Where] = field(default_factory=dict)
+    origins: dict[Path, Path] = field(default_factory=dict)  # what a range made → what was written, `model.expand`
 
     def where(self, path: Path, *, key: bool = False) -> Where:
         """The place of `path`, or of the nearest thing around it that is there."""
+        path = self.written(path)
         if key and path in self.keys:
             return self.keys[path]
         for end in range(len(path), -1, -1):
@@ -55,11 +57,13 @@ class Document:
                 return found
         return Where(self.file)
 
-    def moved(self, old: Path, new: Path) -> None:
-        """Let `new` and all below it point to where `old` and all below it stand."""
-        for places in (self.keys, self.values):
-            for path, where in [(p, w) for p, w in places.items() if p[: len(old)] == old]:
-                places.setdefault(new + path[len(old) :], where)
+    def written(self, path: Path) -> Path:
+        """Where `path` of the data stands in the text: elsewhere, where a range made it."""
+        for end in range(len(path), 0, -1) if self.origins else ():
+            found = self.origins.get(path[:end])
+            if found is not None:
+                return found + path[end:]
+        return path
 
 
 def parse(text: str | bytes, file: str) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planeshift.catalog import common
 from planeshift.catalog.barbican.verify import verify
-from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site
+from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site, Use
 
 # barbican.wsgi.api looks for its paste file in /etc/barbican alone, so its pipeline is loaded here.
 _WSGI = """\
@@ -40,7 +40,7 @@ SERVICE = ServiceSpec(
     type="key-manager",
     title="Key Manager",
     package="barbican",
-    components=(Component("barbican-api", _WSGI, port=9311),),
+    components=(Component("barbican-api", _WSGI, port=9311, use=Use(13, 99, 1.0, common.MEASURED)),),
     needs=("keystone",),
     layout=Layout(
         project="barbican",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from planeshift.catalog import common
 from planeshift.catalog.glance.verify import verify
-from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site
+from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site, Use
 
 
 def _defaults(site: Site) -> Options:
@@ -41,12 +41,35 @@ def _apart(options: Mapping[tuple[str, str], str]) -> str:
     return f"the store {files[0]} is a directory of one machine; S3, Swift or Ceph are seen by all" if files else ""
 
 
+def _rehearsed(store: str) -> Options:
+    return {
+        "DEFAULT": {"enabled_backends": "rehearsal:s3"},
+        "glance_store": {"default_backend": "rehearsal"},
+        "rehearsal": {
+            "s3_store_host": store,
+            "s3_store_bucket": "images",
+            "s3_store_create_bucket_on_put": True,
+            "s3_store_bucket_url_format": "path",
+        },
+    }
+
+
 SERVICE = ServiceSpec(
     name="glance",
     type="image",
     title="Image",
     package="glance",
-    components=(Component("glance-api", "glance.wsgi.api:application", port=9292, threads=8, streams=True, drain=600),),
+    components=(
+        Component(
+            "glance-api",
+            "glance.wsgi.api:application",
+            port=9292,
+            threads=8,
+            streams=True,
+            drain=600,
+            use=Use(13, 117, 1.0, common.MEASURED),
+        ),
+    ),
     needs=("keystone",),
     layout=Layout(
         project="glance",
@@ -69,6 +92,7 @@ SERVICE = ServiceSpec(
     secret_options=_secret_options,
     secrets=(Secret("service_password", "password", "of the service user glance"),),
     apart=_apart,
+    rehearsed=_rehearsed,
     directories=("images", "staging", "tasks"),
     verify=verify,
 )

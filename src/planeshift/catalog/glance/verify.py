@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,11 @@ def verify(connection: Any) -> Iterator[str]:
     """Prove Glance through the edge; as `catalog.keystone.verify.verify`."""
     content = hashlib.sha512(b"planeshift verify").digest() * 16384  # 1 MiB
     image = connection.image.create_image(
-        name="planeshift-verify", disk_format="raw", container_format="bare", data=content, validate_checksum=False
+        name=f"planeshift-verify-{uuid.uuid4().hex[:8]}",
+        disk_format="raw",
+        container_format="bare",
+        data=content,
+        validate_checksum=False,
     )
     try:
         yield "an image was created and 1 MiB uploaded"

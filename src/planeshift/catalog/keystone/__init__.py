@@ -6,13 +6,23 @@ from collections.abc import Mapping
 
 from planeshift.catalog import common
 from planeshift.catalog.keystone.verify import verify
-from planeshift.catalog.spec import Bootstrap, Component, Layout, Migration, Options, Secret, ServiceSpec, Site
+from planeshift.catalog.spec import Bootstrap, Component, Layout, Migration, Options, Secret, ServiceSpec, Site, Use
 
 _REPOSITORIES = {
     "fernet_keys": ("fernet_tokens", "fernet-keys"),
     "receipt_keys": ("fernet_receipts", "receipt-keys"),
     "credential_keys": ("credential", "credential-keys"),
 }
+
+# Keystone makes its policy when the first request asks for it, and lets other threads see it while it has no rules yet:
+# these refuse what is allowed, with 403. So it is made before a worker serves.
+_WSGI = """\
+from keystone.common.rbac_enforcer.enforcer import RBACEnforcer
+from keystone.wsgi.api import application
+
+RBACEnforcer.suppress_deprecation_warnings = True  # as where a request asks
+RBACEnforcer()._enforcer.load_rules()
+"""
 
 
 def _defaults(site: Site) -> Options:
@@ -45,7 +55,7 @@ SERVICE = ServiceSpec(
     type="identity",
     title="Identity",
     package="keystone",
-    components=(Component("keystone-api", "keystone.wsgi.api:application", port=5000),),
+    components=(Component("keystone-api", _WSGI, port=5000, use=Use(13, 114, 1.0, common.MEASURED)),),
     needs=(),
     layout=Layout(
         project="keystone",
@@ -70,7 +80,14 @@ SERVICE = ServiceSpec(
         Secret("admin_password", "password", "of the user admin"),
         Secret("fernet_keys", "fernet-keys", "that sign tokens"),
         Secret("receipt_keys", "fernet-keys", "that sign receipts of multi-factor logins"),
-        Secret("credential_keys", "fernet-keys", "the keys that encrypt credentials in the database", backup=True),
+        Secret(
+            "credential_keys",
+            "fernet-keys",
+            "the keys that encrypt credentials in the database",
+            backup=True,
+            # It changes no file, but insists on the names of an owner where it runs as root.
+            anew=("keystone-manage", "credential_migrate", "--keystone-user=keystone", "--keystone-group=keystone"),
+        ),
     ),
     key_directories={secret: directory for secret, (_, directory) in _REPOSITORIES.items()},
     path="/v3",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planeshift.catalog import common
 from planeshift.catalog.placement.verify import verify
-from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site
+from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site, Use
 
 
 def _defaults(site: Site) -> Options:
@@ -22,7 +22,15 @@ SERVICE = ServiceSpec(
     type="placement",
     title="Placement",
     package="openstack-placement",
-    components=(Component("placement-api", "placement.wsgi.api:application", port=8778, health="/"),),
+    components=(
+        Component(
+            "placement-api",
+            "placement.wsgi.api:application",
+            port=8778,
+            health="/",
+            use=Use(13, 71, 1.0, common.MEASURED),
+        ),
+    ),
     needs=("keystone",),
     layout=Layout(project="placement", main="placement.conf", environment={"OS_PLACEMENT_CONFIG_DIR": "{config}"}),
     migration=Migration(

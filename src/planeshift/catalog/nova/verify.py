@@ -1,0 +1,51 @@
+"""Nova's round trip: a server in every cell that has compute nodes, listed, shown and deleted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator
+from typing import Any
+
+PATIENCE = 180  # seconds for one server
+
+
+def verify(connection: Any, only: Collection[str] = ()) -> Iterator[str]:
+    """Prove Nova through the edge; as `catalog.keystone.verify.verify`.
+
+    A server is asked for on each compute node that is up, by its name: which cell that is in, Nova alone knows, so that
+    every cell is proved. `only` are the nodes that matter, where not all do.
+    """
+    compute, name = connection.compute, f"planeshift-verify-{uuid.uuid4().hex[:12]}"
+    nodes = sorted({s.host for s in compute.services() if s.binary == "nova-compute" and s.state == "up"})
+    nodes = [n for n in nodes if not only or n in only]
+    if not nodes:
+        raise AssertionError("no compute node is up")
+    yield f"{len(nodes)} compute nodes are up"
+    flavor = compute.create_flavor(name=name, ram=64, vcpus=1, disk=0)
+    image = connection.image.create_image(name=name, disk_format="raw", container_format="bare", data=b"\0" * 512)
+    wanted = {"flavor_id": flavor.id, "image_id": image.id, "networks": "none"}
+    made = []
+    try:
+        for node in nodes:
+            # Hosts can be named since microversion 2.74, by an administrator.
+            made.append(compute.create_server(name=name, hypervisor_hostname=node, **wanted))
+        for server in made:
+            compute.wait_for_server(server, wait=PATIENCE)
+        yield f"{len(made)} servers were booted, one on each"
+        listed = {s.id for s in compute.servers(all_projects=True, name=name)}
+        if not {s.id for s in made} <= listed:
+            raise AssertionError("not every server is listed")
+        if {compute.get_server(s.id).compute_host for s in made} != set(nodes):
+            raise AssertionError("a server is not where it was asked for")
+        yield "they are listed across cells, and shown"
+    finally:
+        for server in made:
+            compute.delete_server(server, ignore_missing=True)
+        for server in made:
+            compute.wait_for_delete(server, wait=PATIENCE)
+        compute.delete_flavor(flavor)
+        connection.image.delete_image(image)
+    left = [s for s in made if connection.placement.get(f"/allocations/{s.id}").json()["allocations"]]
+    if left:
+        raise AssertionError(f"Placement still holds {len(left)} of them")
+    yield "they were deleted, and Placement holds nothing of them"
