@@ -18,6 +18,9 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def who(self) -> str:
         try:
             user = getpass.getuser()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from planeshift.drivers import files
+from planeshift.drivers.shiftlogs import SHIFTS, Writer
 from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import Hold, Standing
+from planeshift.ports import ShiftLog
 
 
 class LocalControl:
@@ -87,6 +92,27 @@ class LocalControl:
                 return found
         return {}
 
+    def standing(self) -> Mapping[str, Standing]:
+        try:
+            found = json.loads((self.root / "standing").read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise PlaneshiftError(Problem("PS401", f"{self.root / 'standing'} cannot be read: {error}")) from error
+        return {service: _standing(record) for service, record in found.items()}
+
+    def stand(self, service: str, standing: Standing | None) -> None:
+        found = dict(self.standing())
+        if standing is None and service not in found:
+            return
+        found.pop(service, None)
+        if standing is not None:
+            found[service] = standing
+        files.write(self.root / "standing", _line({name: asdict(s) for name, s in found.items()}), 0o600)
+
+    def shift_log(self, service: str) -> ShiftLog:
+        return Writer(self.root / SHIFTS, service, datetime.datetime.now(datetime.UTC).isoformat())
+
     def _append(self, name: str, event: Mapping[str, Any]) -> None:
         with files.failing(f"{name} cannot be written"):
             path = self.root / name
@@ -104,6 +130,11 @@ class LocalControl:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+def _standing(record: Mapping[str, Any]) -> Standing:
+    hold = record.get("hold")
+    return Standing(record["origin"], record["target"], record["shares"], Hold(**hold) if hold else None)
 
 
 def _is_whole(path: Path) -> bool:

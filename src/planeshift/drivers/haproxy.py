@@ -14,6 +14,7 @@ from pathlib import Path
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import EdgeState, ServerState
 from planeshift.ports import Say
+from planeshift.render.haproxy import HOP
 
 MASTER = "master.sock"
 DRAIN_SECONDS = 620
@@ -22,10 +23,16 @@ _WITHHELD = 0x01 | 0x08 | 0x02 | 0x10  # forced or inherited maintenance and dra
 
 
 class HAProxy:
-    """The HAProxys of a cloud; `runtimes` maps a host's name to its runtime directory."""
+    """The HAProxys of a cloud.
 
-    def __init__(self, runtimes: Mapping[str, str], program: str = "haproxy") -> None:
-        self.runtimes, self.program = runtimes, program
+    `runtimes` maps a host's name to its runtime directory; `sockets` the unit of an edge that is somebody else's to its
+    runtime socket.
+    """
+
+    def __init__(
+        self, runtimes: Mapping[str, str], sockets: Mapping[str, str] | None = None, program: str = "haproxy"
+    ) -> None:
+        self.runtimes, self.sockets, self.program = runtimes, sockets or {}, program
 
     def state(self, unit: str) -> EdgeState | None:
         try:
@@ -35,7 +42,7 @@ class HAProxy:
         except OSError:
             return None
         description = next((line for line in info.splitlines() if line.startswith("description:")), "")
-        return EdgeState(description.rpartition(" ")[2], _servers(servers, _checks(statistics)))
+        return EdgeState(description.rpartition(" ")[2], _servers(servers, _checks(statistics)), _busy(statistics))
 
     def check(self, unit: str) -> None:
         path = self._directory(unit) / "haproxy.cfg"
@@ -122,7 +129,7 @@ class HAProxy:
             time.sleep(0.05)
 
     def _sessions(self, unit: str, frontend: str, server: str) -> int:
-        for row in _rows(self._ask(unit, "show stat")):
+        for row in rows(self._ask(unit, "show stat")):
             if (row.get("pxname"), row.get("svname")) == (frontend, server):
                 return int(row.get("scur") or 0)
         return 0
@@ -137,20 +144,23 @@ class HAProxy:
             raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} refused `{command}`", why=answer))
 
     def _ask(self, unit: str, command: str, name: str = "admin.sock") -> str:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5)
-            connection.connect(str(self._directory(unit) / name))
-            connection.sendall(command.encode() + b"\n")
-            connection.shutdown(
-                socket.SHUT_WR
-            )  # the master's socket answers on and on until it knows that this was all
-            parts = []
-            while part := connection.recv(65536):
-                parts.append(part)
-        return b"".join(parts).decode("utf-8", "replace")
+        return ask(self.sockets.get(unit) or str(self._directory(unit) / name), command)
 
     def _directory(self, unit: str) -> Path:
         return Path(self.runtimes[unit.split("/", 1)[0]]) / unit
+
+
+def ask(path: str, command: str) -> str:
+    """What HAProxy answers on a runtime socket. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        connection.connect(path)
+        connection.sendall(command.encode() + b"\n")
+        connection.shutdown(socket.SHUT_WR)  # the master's socket answers on and on until it knows that this was all
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts).decode("utf-8", "replace")
 
 
 def _servers(text: str, checks: Mapping[tuple[str, str], tuple[bool, str]]) -> dict[tuple[str, str], ServerState]:
@@ -162,6 +172,8 @@ def _servers(text: str, checks: Mapping[tuple[str, str], tuple[bool, str]]) -> d
     for line in lines[1:]:
         row = dict(zip(names, line.split(), strict=False))
         place = (row["be_name"], row["srv_name"])
+        if place[1] == HOP:
+            continue
         up, check = checks.get(place, (False, ""))
         result[place] = ServerState(
             weight=int(row["srv_uweight"]),
@@ -173,18 +185,28 @@ def _servers(text: str, checks: Mapping[tuple[str, str], tuple[bool, str]]) -> d
     return result
 
 
+def _busy(text: str) -> dict[str, float]:
+    """Requests a second times the seconds that each takes: by the last second, and the last 1024 requests."""
+    return {
+        row["pxname"]: int(row.get("rate") or 0) * int(row.get("ttime") or 0) / 1000
+        for row in rows(text)
+        if row.get("svname") == "BACKEND"
+    }
+
+
 def _checks(text: str) -> dict[tuple[str, str], tuple[bool, str]]:
     return {
         (row["pxname"], row["svname"]): (
             row["status"].startswith(("UP", "DRAIN", "no check")),
             f"{row['status']} {row.get('check_status', '')} {row.get('last_chk', '')}".strip(),
         )
-        for row in _rows(text)
+        for row in rows(text)
         if row.get("svname") not in ("FRONTEND", "BACKEND")
     }
 
 
-def _rows(text: str) -> list[dict[str, str]]:
+def rows(text: str) -> list[dict[str, str]]:
+    """The rows of a table that HAProxy answers with, by the names in its head."""
     lines = [line for line in text.splitlines() if line]
     names = lines[0].lstrip("# ").split(",") if lines else []
     return [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]

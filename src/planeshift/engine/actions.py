@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from planeshift.catalog.spec import Migration, SecretValue, Site
+from planeshift.engine.fleet import known_cells, members
+from planeshift.engine.shift import Shift
+from planeshift.engine.starting import bring_up
+from planeshift.engine.weights import set_weights
 from planeshift.engine.world import World
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.cells import state_of
+from planeshift.plan.databases import FOUND, due, migration_of
+from planeshift.plan.draft import Draft
+from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Operation
 from planeshift.ports import Host, Say
 from planeshift.render.build import edge_unit, environment_path
-from planeshift.render.desired import DesiredEdge, DesiredPods, DesiredUnit, File
+from planeshift.render.desired import DesiredCell, DesiredDatabase, DesiredEdge, DesiredPods, DesiredUnit, File
 from planeshift.render.server import wsgi_application
+from planeshift.render.stores import ZERO
 
 Action = Callable[[World, Operation, Say], None]
 
@@ -69,48 +79,80 @@ def _files(world: World, unit: str) -> dict[str, File]:
 
 def _prepare_database(world: World, operation: Operation, say: Say) -> None:
     database = world.desired.databases[operation.subject]
+    if database.server:
+        world.databases.prepare(database, _password(world, database), world.administrator(database.server))
+        return
     world.hosts[database.host].make_directories(world.unit(database.unit).directories)
-    world.databases.prepare(database)
+    world.databases.prepare(database, "", "")
+
+
+def _password(world: World, database: DesiredDatabase) -> str:
+    return world.secret(database.service, database.secret)
+
+
+def _prepare_bus(world: World, operation: Operation, say: Say) -> None:
+    bus = world.desired.buses[operation.subject]
+    world.buses.prepare(bus, world.secret(bus.service, bus.secret), world.administrator(bus.server))
 
 
 def _back_up(world: World, operation: Operation, say: Say) -> None:
-    password = world.secret(operation.subject, "database_password")
-    say(f"backup: {world.databases.back_up(world.desired.databases[operation.subject], password, say)}")
+    database = world.desired.databases[operation.subject]
+    say(f"backup: {world.databases.back_up(database, _password(world, database), say)}")
 
 
 def _clear(world: World, operation: Operation, say: Say) -> None:
-    password = world.secret(operation.subject, "database_password")
-    world.databases.clear(world.desired.databases[operation.subject], password, say)
+    database = world.desired.databases[operation.subject]
+    world.databases.clear(database, _password(world, database), say)
 
 
 def _migrate(world: World, operation: Operation, say: Say) -> None:
-    service, step = operation.subject, operation.argument
-    place = world.desired.place(world.desired.databases[service].unit)
+    database, step = world.desired.databases[operation.subject], operation.argument
+    if step == FOUND:
+        _bring_up_to_date(world, database, say)
+        return
+    place = world.desired.place(database.unit)
     if isinstance(place, DesiredUnit):
         world.hosts[place.unit.host].make_directories(place.directories)
-    world.databases.migrating(service, step)
-    for command in commands(world.desired.specs[service].migration, step):
-        _run(world, place, command, {}, say)
-    world.databases.migrating(service, "")
+    extra = _cell_environment(world, database.name) if database.cell else {}
+    world.databases.migrating(database.name, step)
+    for command in commands(migration_of(world.desired.specs[database.service], database), step):
+        run(world, place, command, extra, say)
+    world.databases.migrating(database.name, "")
+
+
+def _bring_up_to_date(world: World, database: DesiredDatabase, say: Say) -> None:
+    """Look, now that it can be seen, and do what that calls for. Raises what a plan would refuse."""
+    state = world.databases.state(database, _password(world, database), "")
+    if state.problem or not state.exists:
+        raise PlaneshiftError(Problem("PS501", f"the database of {database.name}: {state.problem or 'not there'}"))
+    draft = Draft(world.desired, Observed(), world.control.key(), frozenset())
+    steps = [o for o in due(draft, database, state) if o.kind != Kind.BOOTSTRAP]
+    if draft.problems:
+        raise PlaneshiftError(draft.problems)
+    for step in steps:
+        say(step.summary)
+        perform(world, step, say)
 
 
 def commands(migration: Migration, step: str) -> list[tuple[str, ...]]:
     """The command lines of a migration's step."""
     return {
         "create": [migration.create],
-        "upgrade": [migration.upgrade or migration.create],
+        "upgrade": [migration.upgrade or migration.create, *([migration.online] if migration.online else [])],
         "expand": list(migration.expand),
         "contract": [migration.contract],
     }[step]
 
 
 def _bootstrap(world: World, operation: Operation, say: Say) -> None:
-    spec = world.desired.specs[operation.subject]
-    place = world.desired.place(world.desired.databases[operation.subject].unit)
+    spec, database = world.desired.specs[operation.subject], world.desired.databases[operation.subject]
+    place = world.desired.place(database.unit)
     if spec.bootstrap:
+        if world.databases.state(database, _password(world, database), spec.bootstrap.exists).bootstrapped:
+            return  # it could not be seen when this was planned
         entries = world.desired.identity[operation.subject]
         site = _site(world, operation.subject, entries.endpoints)
-        _run(world, place, spec.bootstrap.command, dict(spec.bootstrap.environment(site)), say)
+        run(world, place, spec.bootstrap.command, dict(spec.bootstrap.environment(site)), say)
 
 
 def _site(world: World, service: str, endpoints: Mapping[str, str]) -> Site:
@@ -129,10 +171,10 @@ def _site(world: World, service: str, endpoints: Mapping[str, str]) -> Site:
     )
 
 
-def _run(
+def run(
     world: World, unit: DesiredUnit | DesiredPods, command: tuple[str, ...], extra: dict[str, str], say: Say
 ) -> None:
-    """Run a command of a place's programs, with its own configuration."""
+    """Run a command of a place's programs, with its own configuration; `extra` is added to its environment."""
     if isinstance(unit, DesiredPods):
         world.clusters[unit.pods.cluster].run(unit, world.control.key(), command, extra, say)
         return
@@ -144,6 +186,79 @@ def _run(
     host.run(argv, environment, f"{host.paths.runtime}/{unit.unit.id}", say)
 
 
+# --- cells
+
+
+def _cell_environment(world: World, name: str) -> dict[str, str]:
+    cell = world.desired.cells[name]
+    spec = world.desired.specs[cell.service].cells
+    return dict(spec.environment(cell.connection, cell.transport)) if spec else {}
+
+
+def _map_cell(world: World, operation: Operation, say: Say) -> None:
+    cell = world.desired.cells[operation.subject]
+    spec = world.desired.specs[cell.service].cells
+    assert spec is not None  # noqa: S101 - it has cells
+    state = state_of(cell, known_cells(world, cell.service))
+    if state is None and cell.name == ZERO:
+        _manage(world, cell, spec.map_zero, "", say)
+        state = state_of(cell, known_cells(world, cell.service))
+    if state is None:
+        _manage(world, cell, spec.create, "", say)
+        state = state_of(cell, known_cells(world, cell.service))
+        if cell.enabled:
+            return
+    uuid = state.uuid if state else ""
+    other: tuple[str, ...] = spec.zero_bus
+    if cell.name != ZERO:
+        other = spec.enable if cell.enabled else spec.disable
+        if state and state.disabled is not cell.enabled:
+            other = ()
+    _manage(world, cell, (*spec.update, *other), uuid, say)
+
+
+def _manage(world: World, cell: DesiredCell, command: tuple[str, ...], uuid: str, say: Say) -> None:
+    place = world.desired.place(world.desired.databases[cell.service].unit)
+    filled = tuple(word.replace("{name}", cell.name).replace("{uuid}", uuid) for word in command)
+    run(world, place, filled, _cell_environment(world, cell.database), say)
+
+
+def _remove_cell(world: World, operation: Operation, say: Say) -> None:
+    service, _, name = operation.subject.partition("@")
+    spec, known = world.desired.specs[service].cells, known_cells(world, service)
+    state = next((s for s in known if s.uuid == operation.argument), None)
+    if spec is None or state is None:
+        return
+    cell = DesiredCell(name, service, state.connection, state.transport)
+    place = world.desired.place(world.desired.databases[service].unit)
+    command = (*spec.update, *spec.disable) if state.servers else spec.remove
+    filled = tuple(word.replace("{name}", cell.name).replace("{uuid}", state.uuid) for word in command)
+    run(world, place, filled, dict(spec.environment(cell.connection, cell.transport)), say)
+
+
+_DISCOVERY_SECONDS = 180
+
+
+def _discover(world: World, operation: Operation, say: Say) -> None:
+    cell, clock = world.desired.cells[operation.subject], world.clock
+    spec, database = world.desired.specs[cell.service].cells, world.desired.databases[cell.database]
+    assert spec is not None  # noqa: S101 - it has cells
+    state = state_of(cell, known_cells(world, cell.service))
+    began, told = clock.monotonic(), 0.0
+    while waiting := sorted(set(cell.computes) - members(world, database)):
+        waited = clock.monotonic() - began
+        if waited > _DISCOVERY_SECONDS:
+            unit = cell.computes[waiting[0]]
+            words = "\n".join(world.host_of(unit).tail(unit, 15))
+            what = f"{', '.join(waiting)} did not join the cell {cell.name} in {_DISCOVERY_SECONDS} s"
+            raise PlaneshiftError(Problem("PS619", what, why=words))
+        if waited - told > 2:
+            told = waited
+            say(f"waiting for {', '.join(waiting)} to join {cell.name}, since {waited:.0f} s")
+        clock.sleep(0.2)
+    _manage(world, cell, spec.discover, state.uuid if state else "", say)
+
+
 # --- processes
 
 
@@ -151,27 +266,23 @@ _TRY = ("python", "-c", "import sys; from gunicorn.util import import_app; impor
 
 
 def _start(world: World, operation: Operation, say: Say) -> None:
-    _bring_up(world, operation, say, lambda unit: world.host_of(unit.unit.id).start(unit.unit.id, unit.programs))
+    bring_up(world, operation.subject, say, lambda unit: world.host_of(unit.unit.id).start(unit.unit.id, unit.programs))
 
 
 def _reload(world: World, operation: Operation, say: Say) -> None:
     # gunicorn ends for good when its new workers cannot load the application: try that beside the running ones first.
     unit = world.unit(operation.subject)
-    _run(world, unit, (*_TRY, wsgi_application(unit.unit.component)), {}, say)
-    _bring_up(world, operation, say, lambda unit: world.host_of(unit.unit.id).reload(unit.unit.id, unit.programs))
+    if unit.unit.web:
+        run(world, unit, (*_TRY, wsgi_application(unit.unit.web)), {}, say)
+    bring_up(
+        world, operation.subject, say, lambda unit: world.host_of(unit.unit.id).reload(unit.unit.id, unit.programs)
+    )
 
 
 def _restart(world: World, operation: Operation, say: Say) -> None:
-    _bring_up(world, operation, say, lambda unit: world.host_of(unit.unit.id).restart(unit.unit.id, unit.programs))
-
-
-def _bring_up(world: World, operation: Operation, say: Say, how: Callable[[DesiredUnit], None]) -> None:
-    unit = world.unit(operation.subject)
-    host = world.host_of(operation.subject)
-    host.make_directories(unit.directories)
-    how(unit)
-    host.wait_ready(unit.health, operation.subject, say)
-    host.mark_loaded(operation.subject, unit.digest(world.control.key()))
+    bring_up(
+        world, operation.subject, say, lambda unit: world.host_of(unit.unit.id).restart(unit.unit.id, unit.programs)
+    )
 
 
 def _end_orphans(world: World, operation: Operation, say: Say) -> None:
@@ -199,6 +310,8 @@ def _remove(world: World, operation: Operation, say: Say) -> None:
 
 def _release(world: World, operation: Operation, say: Say) -> None:
     pods = world.desired.pods[operation.subject]
+    if pods.chart:
+        world.charts.record(pods.chart.source)
     world.cluster_of(operation.subject).release(pods, world.control.key(), say)
 
 
@@ -239,17 +352,11 @@ def _wait_statistics(world: World, edge: DesiredEdge, unit: str, say: Say) -> No
 def _set_weights(world: World, operation: Operation, say: Say) -> None:
     if world.clusters:
         world.look_again()
-    edge, unit, host = _edge(world, operation)
-    # The file first: an HAProxy that starts again has the same weights.
-    host.lay_out(unit, dict(edge.files))
-    state = world.edge.state(unit)
-    for frontend in edge.frontends:
-        for server in frontend.servers:
-            now = state.servers.get((frontend.service, server.name)) if state else None
-            if now and now.weight != server.weight:
-                world.edge.set_weight(unit, frontend.service, server.name, server.weight)
-            if now and now.withheld:
-                world.edge.admit(unit, frontend.service, server.name)
+    set_weights(world, operation.subject)
+
+
+def _shift(world: World, operation: Operation, say: Say) -> None:
+    Shift(world, operation.subject, say).go()
 
 
 def _withhold(world: World, operation: Operation, say: Say) -> None:
@@ -283,9 +390,9 @@ def _edge(world: World, operation: Operation) -> tuple[DesiredEdge, str, Host]:
 
 def _ensure_identity(world: World, operation: Operation, say: Say) -> None:
     desired = world.desired
-    if desired.identity_local:
+    edge = next(iter(desired.edges.values()), None)
+    if desired.identity_local and edge:
         # The edge may need a moment to see that Keystone is there.
-        edge = next(iter(desired.edges.values()))
         world.hosts[edge.host].wait_ready(desired.identity_url, edge_unit(edge.name, edge.host), say)
     for line in world.identity.ensure(
         desired.identity_url,
@@ -304,6 +411,10 @@ _ACTIONS: dict[Kind, Action] = {
     Kind.BRING_IMAGE: _bring_image,
     Kind.LAY_OUT: _lay_out,
     Kind.PREPARE_DATABASE: _prepare_database,
+    Kind.PREPARE_BUS: _prepare_bus,
+    Kind.MAP_CELL: _map_cell,
+    Kind.REMOVE_CELL: _remove_cell,
+    Kind.DISCOVER: _discover,
     Kind.BACK_UP: _back_up,
     Kind.CLEAR: _clear,
     Kind.MIGRATE: _migrate,
@@ -321,5 +432,6 @@ _ACTIONS: dict[Kind, Action] = {
     Kind.RESTART_EDGE: _restart_edge,
     Kind.RELOAD_EDGE: _reload_edge,
     Kind.SET_WEIGHTS: _set_weights,
+    Kind.SHIFT: _shift,
     Kind.ENSURE_IDENTITY: _ensure_identity,
 }

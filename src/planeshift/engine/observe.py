@@ -5,30 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from planeshift.engine.fleet import known_or_none, members_if_known
 from planeshift.engine.world import World
-from planeshift.plan.observed import DatabaseState, EdgeState, Observed, UnitState
+from planeshift.errors import PlaneshiftError
+from planeshift.plan.observed import BusState, DatabaseState, EdgeState, Observed, UnitState
 from planeshift.ports import Cluster
-from planeshift.render.build import edge_unit
 from planeshift.render.desired import Bind
 
 
-def observe(world: World) -> Observed:
-    """What is there by now. Raises PlaneshiftError only where looking itself is impossible."""
+def observe(world: World, *, identity: bool = True) -> Observed:
+    """What is there by now; what Keystone has only where `identity` is wanted.
+
+    Raises PlaneshiftError only where looking itself is impossible.
+    """
     desired, key = world.desired, world.control.key()
     with ThreadPoolExecutor(max_workers=16) as pool:
         units = {name: pool.submit(host.units, key) for name, host in world.hosts.items()}
         environments = {name: pool.submit(host.environments) for name, host in world.hosts.items()}
         password, entries = world.secret("keystone", "admin_password"), list(desired.identity.values())
-        identity = pool.submit(world.identity.state, desired.identity_url, password, desired.ca, entries)
+        url = desired.identity_url if identity else ""
+        known = pool.submit(world.identity.state, url, password, desired.ca, entries)
         databases = {name: pool.submit(_database(world, name)) for name in desired.databases}
-        edges = {e.name: pool.submit(world.edge.state, edge_unit(e.name, e.host)) for e in desired.edges.values()}
+        buses = {name: pool.submit(_bus(world, name)) for name in desired.buses}
+        divided = {c.service for c in desired.cells.values()} & set(desired.databases)
+        cells = {service: pool.submit(known_or_none, world, service) for service in divided}
+        members = {n: pool.submit(members_if_known, world, desired.databases[n]) for n in desired.cells}
+        edges = {name: pool.submit(world.edge.state, unit) for name, (unit, _) in desired.fronts.items()}
         binds = [(e.host, b) for e in desired.edges.values() for b in e.binds]
-        binds += [(u.unit.host, Bind(u.unit.address, u.unit.port)) for u in desired.units.values()]
+        binds += [(u.unit.host, Bind(u.unit.address, u.unit.port)) for u in desired.units.values() if u.unit.port]
         listeners = {(b.address, b.port): pool.submit(world.hosts[host].listener, b) for host, b in binds}
         pods = {name: pool.submit(cluster.pods, key) for name, cluster in _seen(world)}
         ours = {(p.pods.cluster, p.pods.image) for p in desired.pods.values() if p.pods.built}
         ours = {place for place in ours if place[0] in pods}
-        brought = {place: pool.submit(world.clusters[place[0]].has, place[1]) for place in ours}
+        brought = {place: pool.submit(_has, world.clusters[place[0]], place[1]) for place in ours}
         built = pool.submit(world.images.built) if ours else None
         seen: dict[str, UnitState] = {}
         for found in units.values():
@@ -38,6 +47,7 @@ def observe(world: World) -> Observed:
             state = edge.result()
             if state is not None:
                 running[name] = state
+        images = {place: found.result() for place, found in brought.items()}
         looked_at = {name: d.result() for name, d in databases.items()}
         # Keystone may run already while its administrator is still to be made: then it knows nobody, and nothing.
         knows = "keystone" not in looked_at or looked_at["keystone"].bootstrapped
@@ -47,12 +57,17 @@ def observe(world: World) -> Observed:
             units=seen,
             pods={name: state for found in pods.values() for name, state in found.result().items()},
             built=built.result() if built else frozenset(),
-            brought=frozenset(place for place, there in brought.items() if there.result()),
+            brought=frozenset(place for place, found in images.items() if found is True),
+            unasked={place: found for place, found in images.items() if isinstance(found, str)},
             databases=looked_at,
+            buses={name: found.result() for name, found in buses.items()},
+            cells={service: states for service, f in cells.items() if (states := f.result()) is not None},
+            members={name: found.result() for name, found in members.items()},
             edges=running,
-            identity=identity.result() if knows else None,
+            identity=known.result() if knows else None,
             listeners={p: holder for p, h in listeners.items() if (holder := h.result()) is not None},
             applied=world.control.applied(),
+            standing=world.control.standing(),
         )
 
 
@@ -61,8 +76,23 @@ def _seen(world: World) -> list[tuple[str, Cluster]]:
     return [(name, c) for name, c in world.clusters.items() if not world.desired.views[name].problem]
 
 
-def _database(world: World, service: str) -> Callable[[], DatabaseState]:
-    database, spec = world.desired.databases[service], world.desired.specs[service]
-    exists = spec.bootstrap.exists if spec.bootstrap else ""
-    password = world.secret(service, "database_password")
+def _has(cluster: Cluster, image: str) -> bool | str:
+    """Whether a cluster's nodes can start an image, or why nobody can tell."""
+    try:
+        return cluster.has(image)
+    except PlaneshiftError as error:
+        return "; ".join(f"{p.message}: {p.why}".rstrip(": ") for p in error.problems)
+
+
+def _database(world: World, name: str) -> Callable[[], DatabaseState]:
+    database = world.desired.databases[name]
+    spec = world.desired.specs[database.service]
+    exists = spec.bootstrap.exists if spec.bootstrap and not database.cell else ""
+    password = world.secret(database.service, database.secret)
     return lambda: world.databases.state(database, password, exists)
+
+
+def _bus(world: World, name: str) -> Callable[[], BusState]:
+    bus = world.desired.buses[name]
+    password = world.secret(bus.service, bus.secret)
+    return lambda: world.buses.state(bus, password)

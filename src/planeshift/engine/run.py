@@ -44,6 +44,7 @@ def execute(plan: Plan, world: World, listen: Listener, keep: Callable[[], None]
 class _Run:
     def __init__(self, plan: Plan, world: World, listen: Listener, keep: Callable[[], None]) -> None:
         self.plan, self.world, self.listen, self.keep = plan, world, listen, keep
+        world.keep = keep
         self.waiting = in_order(plan.operations)
         self.done: set[str] = set()
         self.failures: list[tuple[Operation, PlaneshiftError]] = []
@@ -62,7 +63,9 @@ class _Run:
                     break
                 self._wait(running)
         if self.failures:
-            raise PlaneshiftError([p for operation, error in self.failures for p in _named(operation, error)])
+            codes = {error.exit_code for _, error in self.failures}
+            problems = [p for operation, error in self.failures for p in _named(operation, error)]
+            raise PlaneshiftError(problems, exit_code=codes.pop() if len(codes) == 1 else Exit.FAILED)
         if self.stopping and self.waiting:
             raise PlaneshiftError(
                 Problem("PS803", "stopped by an interrupt", hint="The next `planeshift up` goes on from here."),
@@ -83,6 +86,7 @@ class _Run:
             if self.stopping:
                 raise
             self.stopping = True
+            self.world.stopping.set()
             return
         for future in finished:
             operation = running.pop(future)

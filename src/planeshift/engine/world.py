@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from planeshift.catalog.spec import SecretValue
-from planeshift.ports import Clock, Cluster, Control, Databases, Edge, Host, Identity, Images, Maker, Secrets
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import UnitState
+from planeshift.plan.shifts import present
+from planeshift.ports import (
+    Buses,
+    Charts,
+    Clock,
+    Cluster,
+    Control,
+    Databases,
+    Edge,
+    Host,
+    Identity,
+    Images,
+    Maker,
+    Prober,
+    Secrets,
+    Traffic,
+)
+from planeshift.render import servers
+from planeshift.render.consumers import of_pods
 from planeshift.render.desired import ClusterView, Desired, DesiredUnit, SecretValues
+from planeshift.render.weights import Shares
+from planeshift.traffic.events import Event
 
 
 @dataclass
@@ -19,17 +41,25 @@ class World:
     hosts: Mapping[str, Host]
     clusters: Mapping[str, Cluster]
     images: Images
+    charts: Charts
     databases: Databases
+    buses: Buses
     edge: Edge
     identity: Identity
     secrets: Secrets
     maker: Maker
     control: Control
     clock: Clock
-    render: Callable[[SecretValues, Mapping[str, ClusterView]], Desired]
+    traffic: Traffic
+    prober: Prober
+    render: Callable[[SecretValues, Mapping[str, ClusterView], Mapping[str, Shares]], Desired]
+    watch: Callable[[Event], None] = lambda event: None  # is told what a shift does
+    keep: Callable[[], None] = lambda: None  # raises when the lease is lost
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: long operations end where they are
     _desired: Desired | None = None
     _values: SecretValues = field(default_factory=dict)
     _views: Mapping[str, ClusterView] | None = None
+    _shares: dict[str, Mapping[str, float]] | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -45,13 +75,64 @@ class World:
         """Read the secret files, and render anew."""
         with self._lock:
             if self._views is None:
-                with ThreadPoolExecutor() as pool:
-                    self._views = dict(
-                        zip(self.clusters, pool.map(lambda c: c.view(), self.clusters.values()), strict=True)
-                    )
-            first = self._desired or self.render({}, self._views)
+                self._views = self._look()
+            first = self._desired or self.render({}, self._views, {})
             self._values = {name: self.secrets.read(file.path) for name, file in first.secrets.items()}
-            self._desired = self.render(self._values, self._views)
+            if self._shares is None:
+                self._shares = self._present(self.render(self._values, self._views, {}))
+            self._desired = self.render(self._values, self._views, self._shares)
+
+    def _present(self, desired: Desired) -> dict[str, Mapping[str, float]]:
+        """Where the traffic of services is that is not where the file wants it."""
+        edges = {name: self.edge.state(unit) for name, (unit, _) in desired.fronts.items()}
+        running = {name: state for name, state in edges.items() if state}
+        control = self.control
+        units = self._consuming(desired)
+        return dict(present(desired, running, control.standing(), control.applied(), control.key(), units))
+
+    def _consuming(self, desired: Desired) -> dict[str, UnitState]:
+        """What takes messages, where that moves by weights."""
+        wanted = {i for c in desired.consumers.values() for those in c.units.values() for i in those}
+        return self.consuming(wanted)
+
+    def consuming(self, wanted: Collection[str]) -> dict[str, UnitState]:
+        """Units by id, and pods that take messages, each as if it were a unit: those that their release asks for run."""
+        places, key = {i.split("/", 1)[0] for i in wanted}, self.control.key()
+        with ThreadPoolExecutor(16) as pool:
+            hosts = [pool.submit(host.units, key) for name, host in self.hosts.items() if name in places]
+            clusters = [pool.submit(c.pods, key) for name, c in self.clusters.items() if name in places]
+            found = {i: state for states in hosts for i, state in states.result().items()}
+            released = {i: state for states in clusters for i, state in states.result().items()}
+        for unit in wanted:
+            pods = released.get(of_pods(unit))
+            if pods and (asked := pods.values.get("takers")):
+                running = dict.fromkeys(asked, 0) if pods.status == "deployed" and pods.ready >= pods.wanted else {}
+                if int(unit.partition("#")[2]) < max(asked.values()):
+                    found[unit] = UnitState(supervised=True, running=running, problem=pods.problem)
+        return {i: state for i, state in found.items() if i in wanted}
+
+    def move(self, service: str, shares: Mapping[str, float], *, look: bool = True) -> None:
+        """Render the edges anew, with other shares of a service's traffic; with what clusters show now, if `look`.
+
+        Raises PlaneshiftError (PS711) where a cluster cannot be looked at: nothing is rendered then.
+        """
+        with self._lock:
+            if look and self.clusters:
+                views = self._look()
+                problems = [
+                    Problem("PS711", f"the cluster {name} cannot be looked at", why=view.problem)
+                    for name, view in views.items()
+                    if view.problem
+                ]
+                if problems:
+                    raise PlaneshiftError(problems)
+                self._views = views
+            self._shares = {**(self._shares or {}), service: shares}
+            self.refresh()
+
+    def _look(self) -> dict[str, ClusterView]:
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(self.clusters, pool.map(lambda c: c.view(), self.clusters.values()), strict=True))
 
     def look_again(self) -> None:
         """Look at the clusters anew: pods came or went."""
@@ -70,6 +151,11 @@ class World:
         with self._lock:
             value = self._read().get(service, {}).get(name, "")
         return value if isinstance(value, str) else ""
+
+    def administrator(self, server: str) -> str:
+        """The password of the administrator of a database server or message bus of ours, by its unit's id."""
+        _, kind, name = server.split("/")
+        return self.secret(kind, servers.secret(name).name)
 
     def secret_names(self, service: str) -> frozenset[str]:
         """The names that a service's secret file holds."""

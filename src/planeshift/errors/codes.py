@@ -72,7 +72,10 @@ CODES: dict[str, tuple[str, str]] = {
     "PS206": ("unknown component", "The service has no such component; the catalog lists them."),
     "PS207": ("unknown zone", "A host names a zone that `zones` does not declare."),
     "PS208": ("a name that stands twice", "Hosts, and edges, are told apart by their names."),
-    "PS209": ("no such database or cache", "A service names a database or cache that the cloud file does not declare."),
+    "PS209": (
+        "no such database, message bus or cache",
+        "A service or a cell names a database, message bus or cache that the cloud file does not declare.",
+    ),
     "PS210": (
         "unknown release",
         "Releases are locked: each service has its requirements, options and schema recorded for the OpenStack series "
@@ -116,7 +119,62 @@ CODES: dict[str, tuple[str, str]] = {
         "A service's files reach its pods as one ConfigMap, which holds at most a million bytes, and in which two files "
         "whose names differ by special characters alone would be one.",
     ),
+    "PS221": (
+        "a database or message bus that nobody runs",
+        "One of somebody else's has an address: `host`, of a message bus `hosts`. One of ours says `manage: true`, and "
+        "`host` names the host that runs it.",
+    ),
+    "PS222": ("no such cell", "A host, a node or a backend names a cell that `cells` does not declare."),
+    "PS223": ("a compute node in two cells", "Nova maps each compute node to one cell; its servers are found by that."),
+    "PS224": (
+        "two cells on one database",
+        "Each cell has its instances, and each Nova its API, in a schema of its own. Two on one schema would take each "
+        "other's records for theirs. Several schemas may be on one server.",
+    ),
+    "PS225": (
+        "two cells on one vhost",
+        "Services find each other by the names of queues, which are the same in each cell. On one vhost calls would go "
+        "to another cell. Several vhosts may be on one message bus.",
+    ),
+    "PS226": (
+        "a cloud that does not start by itself",
+        "A machine that the control plane runs on is a server of this very cloud (`cell:` of a host or node), and that "
+        "cell cannot start servers without what runs there. While all is up nothing is wrong with it. After a loss of "
+        "power a person starts the named servers on their hypervisors (`virsh start`), in the order that is said.",
+    ),
+    "PS227": (
+        "nothing of that name can be lost",
+        "`--without` takes zone:, host:, node:CLUSTER/NAME, cell:, cluster:, edge:, database:, messaging: or cache: with "
+        "a name of the cloud file, and may be given several times.",
+    ),
+    "PS228": (
+        "a chart that cannot be released",
+        "A backend's `chart` is one of the cloud's `charts: {repository: …}`, at one exact version. Its `adapter` tells the "
+        "chart what only Planeshift knows, by placeholders; docs/kubernetes.md has them all.",
+    ),
+    "PS229": (
+        "a backend that would change its chart",
+        "An upgrade makes the new chart's objects before it removes the old one's, and both want the same port, or the "
+        "same Deployment with other selectors. Two backends, of which one takes the traffic over, lose no request.",
+    ),
     # --- PS4xx: hosts and environments
+    "PS230": (
+        "a service without a message bus",
+        "Its programs speak to each other over RabbitMQ: `messaging` declares it, one of ours (`manage: true`) or another.",
+    ),
+    "PS231": (
+        "cells without a database server",
+        "A service that is divided in cells keeps its state in MariaDB or MySQL: a schema for each cell, and one above.",
+    ),
+    "PS232": (
+        "a component in the wrong place",
+        "Some programs run above all cells, some in each: a backend with `cell` is part of that cell's controller.",
+    ),
+    "PS233": (
+        "consumers that cannot take each other's place",
+        "Weights of backends that serve no HTTP share out the messages of one bus, so each must run the same programs. "
+        "Without weights all of them run.",
+    ),
     "PS401": ("a file cannot be written or read", "The system refused; its word is in the message. State is unharmed."),
     "PS402": (
         "a directory that is not ours alone",
@@ -139,7 +197,11 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS407": ("a distribution package is missing", "`dist` extras are packages of the system's own distribution."),
     "PS408": ("installing packages failed", "uv's last lines say why."),
-    "PS409": ("a host of a lab does not answer", "It ended, or was ended; `planeshift lab up` boots it again."),
+    "PS409": (
+        "a host does not answer any more",
+        "It ended, or the way to it was cut, while something was asked of it. What was begun there comes to an end by "
+        "itself; the next run looks at what is there and goes on. `planeshift lab up` boots a host of a lab again.",
+    ),
     # --- PS41x: tools
     "PS410": ("unknown tool", "The tools that are pinned are listed by `planeshift tools list`."),
     "PS411": (
@@ -223,6 +285,26 @@ CODES: dict[str, tuple[str, str]] = {
         "a server of the lab does not serve",
         "`runs` of a host is what somebody else runs in earnest: a database, a store, a cache. Its log is on the host.",
     ),
+    # --- PS47x: hosts that are reached by ssh
+    "PS470": ("ssh is not there", "Hosts `via: ssh` are reached by OpenSSH's own client, `ssh`."),
+    "PS471": (
+        "a host's key is not known, or another one",
+        "What is sent to a host are passwords and keys, so that its own key must be in ssh's known_hosts file, or the one "
+        "that the cloud file names. It is never taken on trust: compare its fingerprint with the host's own "
+        "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there). A key that changed without a reason that you know "
+        "may be somebody else's machine.",
+    ),
+    "PS472": (
+        "a host refuses us",
+        "Its sshd took none of our keys. Nothing is asked at a terminal: a key with a passphrase is used by the agent "
+        "(`ssh-add`). `ssh USER@HOST true` must work.",
+    ),
+    "PS473": ("a host cannot be reached", "ssh's own words say how far it came: name, address, port, jump host."),
+    "PS474": (
+        "a host cannot be worked on",
+        "A host `via: ssh` needs Python 3.11 or later, a shell with tar and gzip, and systemd (for a user other than root "
+        "their own, which `loginctl enable-linger USER` starts) or `supervisor: supervisord`.",
+    ),
     # --- PS43x: charts
     "PS430": (
         "not a chart",
@@ -253,6 +335,11 @@ CODES: dict[str, tuple[str, str]] = {
         "a chart is not what its lock says",
         "The lock file holds the digest of each mirrored chart. Upstream serves other bytes under the same version: "
         "find out why before you take them.",
+    ),
+    "PS438": (
+        "a chart is not what it was",
+        "`charts.lock`, beside the cloud file, holds the digest of each chart that was released. The repository has other "
+        "bytes under the same version: find out why. To take them, remove the chart's line.",
     ),
     # --- PS46x: registries
     "PS461": (
@@ -297,6 +384,15 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS507": ("a database client program is missing", "Backups of MariaDB and MySQL are made by its own dump program."),
     # --- PS6xx: processes and the edge
+    "PS508": (
+        "a message bus that cannot be used",
+        "The service's user must be able to log in and open its vhost; otherwise its programs would start, and wait.",
+    ),
+    "PS509": (
+        "a cell that is mapped otherwise",
+        "Nova's own records of its cells contradict the cloud file: two of them speak of one cell, or a compute node "
+        "is mapped to another one.",
+    ),
     "PS601": (
         "a port is taken",
         "Another program listens where a service or the edge should. It is never ended by us.",
@@ -320,7 +416,31 @@ CODES: dict[str, tuple[str, str]] = {
         "HAProxy cannot be ordered",
         "Its runtime socket does not answer, or refuses; traffic stays where it is.",
     ),
+    "PS610": (
+        "a shift was sent back by its gates",
+        "What moved did worse than what stayed, or nothing could be told of it; so all traffic went back in one move. "
+        "A hold keeps the next `up` from trying again, until `planeshift shift SERVICE --resume` or a changed file.",
+    ),
+    "PS613": (
+        "shares that the edge cannot give",
+        "HAProxy's weights are whole numbers up to 256. A share that they miss by more than a tenth is refused.",
+    ),
+    "PS615": (
+        "a server that an edge does not have",
+        "An edge of somebody else's is driven by its runtime socket: the servers that we name must be in its configuration, "
+        "which is not ours to change.",
+    ),
+    "PS614": (
+        "a backend too small for its traffic",
+        "Before a shift begins, what the edge measures (requests a second, and how long each takes) is held against the "
+        "threads of the side that gets more. Traffic that it could not serve is not sent to it.",
+    ),
     # --- PS7xx: Keystone's content, verification
+    "PS619": (
+        "a compute node does not join its cell",
+        "It must reach its cell's conductor over the message bus, and Placement and Keystone through the edge. The last "
+        "lines of its log say what it waits for.",
+    ),
     "PS701": (
         "Keystone does not take the administrator's password",
         "The secret file's `admin_password` is its one truth for us, but not what Keystone has. Passwords that exist "
@@ -368,6 +488,34 @@ CODES: dict[str, tuple[str, str]] = {
         "A saved plan is carried out exactly, or not at all. The cloud file or the world has changed since: plan again.",
     ),
     "PS805": ("not confirmed", "Nothing is changed without `--yes` or a typed `yes`."),
+    "PS809": (
+        "the cloud file cannot be edited by a program",
+        "`shift` and `retire` change single values of the file's text. Where a value stands under an anchor, or its "
+        "mapping is not there, a person must edit it.",
+    ),
+    "PS810": (
+        "a shift that cannot be",
+        "`shift --back` needs an earlier shift, `--resume` a hold, and `retire` a backend that has no traffic any more.",
+    ),
+    "PS812": (
+        "no shift is remembered",
+        "The logs and reports of the last 200 shifts lie in `.planeshift/shifts` beside the cloud file.",
+    ),
+    "PS820": ("nothing to rehearse", "A rehearsal carries a change out; the cloud file is as it was before."),
+    "PS821": (
+        "a service that cannot be rehearsed yet",
+        "A rehearsal's lab has hosts, Kubernetes, a database, a cache and a store, but no message bus and no cells.",
+    ),
+    "PS822": (
+        "a fault that cannot be",
+        "`planeshift rehearse --help` lists the kinds of faults. Each needs what it breaks: a pod a cluster, a zone a host "
+        "in it.",
+    ),
+    "PS823": (
+        "no earlier state to rehearse from",
+        "A rehearsal goes from one state of the cloud file to another: from what git has to what the file says, from "
+        "another file, or from the file to a shift of a service.",
+    ),
     # --- PS10xx: sealed files
     "PS1001": ("a file that SOPS cannot hold", "It is not valid in its format, or holds what SOPS has no form for."),
     "PS1002": (

@@ -6,30 +6,32 @@ processes, then the edge, then what Keystone must know of it. What goes away lea
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from planeshift.errors import PlaneshiftError
-from planeshift.plan import catalogue, databases, edges, files, pods, units
+from planeshift.plan import buses, catalogue, cells, databases, edges, files, pods, shifts, units
 from planeshift.plan.draft import Draft
+from planeshift.plan.made import applied
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Operation, Plan, in_order
-from planeshift.render.build import edge_unit
-from planeshift.render.desired import Desired, DesiredPods
-from planeshift.render.pods import release_values
+from planeshift.render.desired import Desired
 
 _STEPS = (
     files.secrets,
     files.installs,
     files.files,
+    buses.buses,
     databases.databases,
+    cells.cells,
     units.displaced,
     units.processes,
     pods.releases,
     edges.edges,
+    edges.driven,
     catalogue.identity,
+    cells.discovery,
+    shifts.shifts,
     units.leavers,
     pods.leavers,
 )
@@ -40,6 +42,7 @@ _THINGS = {
     Kind.RELOAD_EDGE: "edge ",
     Kind.SET_WEIGHTS: "edge ",
     Kind.ENSURE_IDENTITY: "catalogue ",
+    Kind.MAP_CELL: "cell ",
 }
 
 
@@ -50,7 +53,7 @@ def build(desired: Desired, observed: Observed, key: bytes = b"", *, contract: I
     Raises PlaneshiftError where the world forbids it (PS5xx, PS601).
     """
     draft = Draft(desired, observed, key, frozenset(contract))
-    draft.problems += pods.unseen(desired)
+    draft.problems += [*pods.unseen(desired), *shifts.off(desired)]
     operations = in_order(_operations(draft))
     if draft.problems:
         raise PlaneshiftError(draft.problems)
@@ -79,23 +82,6 @@ def _with_drift(operation: Operation, before: Mapping[str, str], wanted: Mapping
     """Mark what must be done although the cloud file has not changed since it was last carried out."""
     thing = _THINGS.get(operation.kind, "") + operation.subject
     return replace(operation, drift=thing in before and before[thing] == wanted.get(thing))
-
-
-def applied(desired: Desired, key: bytes) -> dict[str, str]:
-    """What each thing will be: the digest by which drift is told from change."""
-    result = {unit_id: unit.digest(key) for unit_id, unit in desired.units.items()}
-    result |= {pods_id: _released(found, key) for pods_id, found in desired.pods.items()}
-    for name, edge in desired.edges.items():
-        weights = [(f.service, s.name, s.weight) for f in edge.frontends for s in f.servers]
-        result[f"edge {name}"] = result[edge_unit(name, edge.host)] = f"{edge.structure} {weights}"
-    for name, entries in desired.identity.items():
-        result[f"catalogue {name}"] = f"{sorted(entries.endpoints.items())} {entries.user} {entries.roles}"
-    return result
-
-
-def _released(found: DesiredPods, key: bytes) -> str:
-    text = json.dumps(release_values(found, key), sort_keys=True)  # files are in it, by the names of their objects
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _overrides(desired: Desired) -> list[str]:

@@ -9,9 +9,9 @@ from planeshift.errors import Problem
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.render.desired import Desired, DesiredPods, DesiredUnit, File
+from planeshift.render.supervisor import supervision
 
 EDGE = "edge"
-SUPERVISION = "supervisord.conf"
 EDGE_CHANGES = (f"{Kind.START_EDGE}:", f"{Kind.RESTART_EDGE}:", f"{Kind.RELOAD_EDGE}:")
 UNIT_CHANGES = (f"{Kind.START}:", f"{Kind.RESTART}:", f"{Kind.RELOAD}:", f"{Kind.RELEASE}:")
 
@@ -48,8 +48,8 @@ class Draft:
     def supervision_changes(self, unit_id: str, files: Mapping[str, File]) -> bool:
         """Whether the programs themselves change, which a reload of their files cannot bring about."""
         there = self.observed.units[unit_id]
-        wanted = files[SUPERVISION].digest(self.key)
-        return there.files.get(SUPERVISION) != wanted or there.supervision != wanted
+        wanted = supervision({path: file.digest(self.key) for path, file in files.items()})
+        return supervision(there.files) != wanted or there.supervision != wanted
 
     def is_foreign(self, address: str, port: int, what: str) -> bool:
         """Whether somebody else listens there, which is a problem then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from planeshift.errors import Problem
 from planeshift.plan.draft import EDGE, UNIT_CHANGES, Draft
 from planeshift.plan.files import lay_out
 from planeshift.plan.observed import UnitState
@@ -16,6 +17,35 @@ def edges(draft: Draft) -> Iterator[Operation]:
     """Bring every edge to its files and weights."""
     for name, edge in draft.desired.edges.items():
         yield from _edge(draft, name, edge)
+
+
+def driven(draft: Draft) -> Iterator[Operation]:
+    """Set the weights of servers at edges of somebody else's. What does not stand there is refused."""
+    for name, edge in draft.desired.driven.items():
+        state = draft.observed.edges.get(name)
+        if state is None:
+            draft.notes.append(f"The edge {name} does not answer at {edge.socket}: its weights stay as they are.")
+            continue
+        missing = [
+            f"{f.place}/{s.name}" for f in edge.frontends for s in f.servers if (f.place, s.name) not in state.servers
+        ]
+        if missing:
+            hint = (
+                f"`services: {{…}}` of the edge says what our backends are called there; {edge.socket} is its socket."
+            )
+            what = f"the edge {name} has no server {', '.join(missing)}"
+            draft.problems.append(Problem("PS615", what, hint=hint))
+            continue
+        changed = [
+            f"{f.place} {s.name}: {state.servers[f.place, s.name].weight} -> {s.weight} of 256"
+            for f in edge.frontends
+            for s in f.servers
+            if state.servers[f.place, s.name].weight != s.weight
+        ]
+        if changed:
+            needs = draft.planned(*UNIT_CHANGES, f"{Kind.ADMIT}:")
+            summary = f"traffic    {name}: set weights"
+            yield Operation(Kind.SET_WEIGHTS, name, EDGE, Mark.CHANGE, summary, needs, tuple(changed))
 
 
 def _edge(draft: Draft, name: str, edge: DesiredEdge) -> Iterator[Operation]:

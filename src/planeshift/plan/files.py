@@ -38,8 +38,9 @@ def secrets(draft: Draft) -> Iterator[Operation]:
 
 def installs(draft: Draft) -> Iterator[Operation]:
     """Install the programs that units run from; build and bring the images that pods run from."""
-    wanted = dict.fromkeys((u.unit.host, u.unit.environment) for u in draft.desired.units.values())
-    for host, environment_id in wanted:
+    units = [u.unit for u in draft.desired.units.values() if u.unit.environment]
+    beside: dict[tuple[str, str], frozenset[str]] = {}  # hosts on one machine install in one place, one by one
+    for host, environment_id in dict.fromkeys((u.host, u.environment) for u in units):
         if environment_id in draft.observed.environments.get(host, frozenset()):
             continue
         environment = draft.desired.environments[environment_id]
@@ -53,15 +54,22 @@ def installs(draft: Draft) -> Iterator[Operation]:
             environment.service,
             Mark.ADD,
             f"programs   {host}: {spec.package} {environment.version} ({environment.release}), {packages} packages",
+            needs=beside.get((draft.desired.hosts[host].state, environment_id), frozenset()),
             detail=tuple(f"extra: {e}" for e in extras),
             argument=environment_id,
         )
+        last = f"{Kind.INSTALL}:{host}/{environment_id}:{environment_id}"
+        beside[draft.desired.hosts[host].state, environment_id] = frozenset({last})
     yield from _images(draft)
 
 
 def _images(draft: Draft) -> Iterator[Operation]:
     places = {(p.pods.cluster, p.pods.image): p.pods for p in draft.desired.pods.values() if p.pods.built}
     missing = {place: pods for place, pods in places.items() if place not in draft.observed.brought}
+    for place in [p for p in missing if p in draft.observed.unasked and p in _running(draft)]:
+        # A registry that is down stops no pod, and nothing that needs no new image.
+        why = draft.observed.unasked[place]
+        draft.notes.append(f"Whether {place[0]} can start {missing.pop(place).image} anew is not known: {why}.")
     for name in dict.fromkeys(pods.environment for pods in missing.values()):
         environment = draft.desired.environments[name]
         if name not in draft.observed.built:
@@ -77,6 +85,17 @@ def _images(draft: Draft) -> Iterator[Operation]:
             needs=frozenset({f"{Kind.BUILD_IMAGE}:{pods.environment}"}),
             argument=pods.environment,
         )
+
+
+def _running(draft: Draft) -> set[tuple[str, str]]:
+    """Clusters with the images that all their backends of pods which are to have them were released with."""
+    wanted, there = draft.desired.pods, draft.observed.pods
+    waiting = {
+        (p.pods.cluster, p.pods.image)
+        for name, p in wanted.items()
+        if there.get(name, PodsState()).values.get("image") != p.pods.image
+    }
+    return {(p.pods.cluster, p.pods.image) for p in wanted.values()} - waiting
 
 
 def files(draft: Draft) -> Iterator[Operation]:

@@ -38,6 +38,7 @@ class PodsState:
     status: str = ""  # Helm's word: deployed, failed, pending-upgrade …; empty where there is no release
     values: Mapping[str, Any] = field(default_factory=dict)  # what it was made with; no secret is among them
     chart: str = ""  # digest of its chart
+    chart_name: str = ""
     wanted: int = 0
     ready: int = 0  # pods of the newest generation that are ready
     drift: tuple[str, ...] = ()  # what in the cluster is not as the release has it, for people to read
@@ -58,6 +59,45 @@ class DatabaseState:
 
 
 @dataclass(frozen=True)
+class BusState:
+    """A vhost as its user finds it. `works`: the user can log in, and open it."""
+
+    works: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """A queue of a vhost: messages that wait for somebody to take them, and how many take them."""
+
+    messages: int = 0
+    consumers: int = 0
+
+
+@dataclass(frozen=True)
+class CellState:
+    """A cell as the service's own records have it. The URLs hold passwords."""
+
+    uuid: str
+    name: str
+    transport: str = field(repr=False)
+    connection: str = field(repr=False)
+    disabled: bool = False
+    servers: int = 0
+    hosts: frozenset[str] = frozenset()  # compute nodes that are mapped to it
+
+
+@dataclass(frozen=True)
+class Report:
+    """A program's sign of life in a cell's database."""
+
+    host: str
+    program: str
+    disabled: bool
+    seconds: int  # since then
+
+
+@dataclass(frozen=True)
 class ServerState:
     """A server line of a running edge: its weight, whether traffic is withheld by hand, and whether it is up."""
 
@@ -74,6 +114,27 @@ class EdgeState:
 
     structure: str
     servers: Mapping[tuple[str, str], ServerState] = field(default_factory=dict)
+    busy: Mapping[str, float] = field(default_factory=dict)  # frontend → requests that are served at any one time
+
+
+@dataclass(frozen=True)
+class Hold:
+    """That a shift was stopped by its gates, and is not tried again. `digest` is what it holds for."""
+
+    since: str
+    reason: str
+    digest: str
+    report: str = ""  # where the evidence lies
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A shift that was begun and has not reached its target: where it began, where it leads, where traffic is."""
+
+    origin: Mapping[str, float]
+    target: Mapping[str, float]
+    shares: Mapping[str, float]
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +156,16 @@ class Observed:
     pods: Mapping[str, PodsState] = field(default_factory=dict)  # cluster/service/backend → state
     built: frozenset[str] = frozenset()  # ids of environments that there are images of
     brought: frozenset[tuple[str, str]] = frozenset()  # cluster, image: what its nodes can start already
+    unasked: Mapping[tuple[str, str], str] = field(default_factory=dict)  # cluster, image → why nobody knows
     databases: Mapping[str, DatabaseState] = field(default_factory=dict)
+    buses: Mapping[str, BusState] = field(default_factory=dict)  # by the name of the service's use of it
+    cells: Mapping[str, tuple[CellState, ...]] = field(default_factory=dict)  # service → cells; none: not known
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)  # name of a cell's database → compute nodes
     edges: Mapping[str, EdgeState] = field(default_factory=dict)
     identity: IdentityState | None = None
     listeners: Mapping[tuple[str, int], str] = field(default_factory=dict)  # address, port → who; empty: we
     applied: Mapping[str, str] = field(default_factory=dict)  # what the last applied plan made of each thing
+    standing: Mapping[str, Standing] = field(default_factory=dict)  # service → its shift, while there is one
     trusted: frozenset[str] = frozenset()  # hosts that hold the trial authority's current certificate
 
 

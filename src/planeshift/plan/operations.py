@@ -19,10 +19,14 @@ class Kind(enum.StrEnum):
     BRING_IMAGE = "bring-image"
     LAY_OUT = "lay-out"
     PREPARE_DATABASE = "prepare-database"
+    PREPARE_BUS = "prepare-bus"
     BACK_UP = "back-up"
     CLEAR = "clear"
     MIGRATE = "migrate"
     BOOTSTRAP = "bootstrap"
+    MAP_CELL = "map-cell"
+    REMOVE_CELL = "remove-cell"
+    DISCOVER = "discover"
     WITHHOLD = "withhold"
     ADMIT = "admit"
     END_ORPHANS = "end-orphans"
@@ -36,6 +40,7 @@ class Kind(enum.StrEnum):
     RESTART_EDGE = "restart-edge"
     RELOAD_EDGE = "reload-edge"
     SET_WEIGHTS = "set-weights"
+    SHIFT = "shift"
     ENSURE_IDENTITY = "ensure-identity"
 
 

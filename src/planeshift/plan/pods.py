@@ -9,9 +9,9 @@ from planeshift.errors import Problem
 from planeshift.plan.draft import EDGE_CHANGES, Draft, programs_id
 from planeshift.plan.observed import PodsState
 from planeshift.plan.operations import Kind, Mark, Operation
-from planeshift.render.chart import chart_digest
+from planeshift.plan.units import stores_ready
 from planeshift.render.desired import Desired, DesiredPods
-from planeshift.render.pods import release_values
+from planeshift.render.pods import chart_digest, release_values
 
 DEPLOYED = "deployed"
 _APART = {
@@ -22,13 +22,16 @@ _APART = {
     "networkPolicy",
     "migrate",
     "cloud",
+    "serve",
+    "takers",
 }  # not in a pod's template
 
 
 def unseen(desired: Desired) -> list[Problem]:
     """Clusters that could not be looked at: without them nothing of theirs, nor the edge, can be planned."""
+    same = "Nothing was changed."
     return [
-        Problem("PS711", f"the cluster {name} cannot be looked at", why=view.problem, hint="Nothing was changed.")
+        Problem("PS711", f"the cluster {name} cannot be looked at", why=view.problem, hint=view.hint or same)
         for name, view in desired.views.items()
         if view.problem
     ]
@@ -42,9 +45,12 @@ def releases(draft: Draft) -> Iterator[Operation]:
         summary = _summary(draft, pods_id, pods, state, changed)
         if not summary:
             continue
+        if pods.chart:
+            draft.problems += pods.chart.view.problems
+        draft.problems += _other_chart(pods_id, pods, state)
         service = pods.pods.service
         needs = {f"{Kind.LAY_OUT}:{pods_id}", programs_id(pods), f"{Kind.MAKE_SECRETS}:{service}"}
-        needs |= draft.planned(f"{Kind.MIGRATE}:{service}:", f"{Kind.BOOTSTRAP}:{service}")
+        needs |= stores_ready(draft, service, pods.pods.cell) | draft.planned(f"{Kind.BOOTSTRAP}:{service}")
         mark = Mark.CHANGE if state.status else Mark.ADD
         operation = draft.operation(
             Kind.RELEASE, pods_id, mark, f"release    {pods_id}: {summary}", frozenset(needs), service
@@ -52,22 +58,36 @@ def releases(draft: Draft) -> Iterator[Operation]:
         yield replace(operation, detail=tuple(f"~ {name}" for name in changed))
 
 
+def _other_chart(pods_id: str, pods: DesiredPods, state: PodsState) -> Iterator[Problem]:
+    """Helm makes an upgrade's new objects before it removes the old ones, which have the port, or the selectors."""
+    wanted = pods.chart.source.name if pods.chart else pods.pods.service
+    if state.status and state.chart_name not in ("", wanted):
+        yield Problem(
+            "PS229",
+            f"{pods_id} is of the chart {state.chart_name}, and would become one of {wanted}",
+            hint="Declare another backend beside it, move the weight to that, and remove the old one.",
+        )
+
+
 def _changed(draft: Draft, pods: DesiredPods, state: PodsState) -> list[str]:
     """The values, and the chart, that a release is to have anew."""
     wanted = release_values(pods, draft.key)
     found = sorted(name for name in wanted.keys() | state.values.keys() if wanted.get(name) != state.values.get(name))
-    return found + (["chart"] if state.chart != chart_digest(pods.pods.service) else [])
+    return found + (["chart"] if state.chart != chart_digest(pods) else [])
 
 
 def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, changed: list[str]) -> str:
     """What is to be done to a release; empty where it is as it should be."""
-    wanted = pods.values.get("replicas") or state.wanted
+    wanted = _count(pods) or state.wanted
     if not state.status:
-        return f"install {pods.pods.name}, {wanted or 'some'} pod{'s' * (wanted != 1)}"
+        chart = f" of the chart {pods.chart.source}" if pods.chart else ""
+        return f"install {pods.pods.name}{chart}, {wanted or 'some'} pod{'s' * (wanted != 1)}"
     if draft.changes_files(pods_id):
         return "upgrade, its pods in turn"
     if state.status != DEPLOYED:
         return f"mend: the last client left it {state.status}"
+    if changed and pods.chart:
+        return f"upgrade to the chart {pods.chart.source}" if "chart" in changed else f"upgrade {pods.chart.source}"
     if changed:
         return "upgrade, no pod restarts" if set(changed) <= _APART else "upgrade, its pods in turn"
     if state.drift:
@@ -75,6 +95,12 @@ def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, ch
     if state.ready < state.wanted:
         return f"wait for its pods, {state.ready} of {state.wanted} are ready"
     return ""
+
+
+def _count(pods: DesiredPods) -> int:
+    """How many pods a release asks for; 0 where the cluster chooses."""
+    serving = int(pods.values.get("replicas", 0)) if pods.values.get("serve", True) else 0
+    return serving + sum(map(int, pods.values.get("takers", {}).values()))
 
 
 def leavers(draft: Draft) -> Iterator[Operation]:

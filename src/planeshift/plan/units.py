@@ -22,10 +22,13 @@ def processes(draft: Draft) -> Iterator[Operation]:
 
 def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
     state, service = draft.observed.units.get(unit_id, UnitState()), unit.unit.service
-    ready = _before_start(draft, unit_id, service, programs_id(unit))
+    if unit_id in draft.desired.idle:
+        yield from _idle(draft, unit_id, service, state)
+        return
+    ready = _before_start(draft, unit_id, unit)
     stopped = _stopped(unit, state)
     if stopped or state.orphans:
-        if not state.orphans and draft.is_foreign(unit.unit.address, unit.unit.port, unit_id):
+        if unit.unit.port and not state.orphans and draft.is_foreign(unit.unit.address, unit.unit.port, unit_id):
             return
         yield from _aside(draft, unit_id, unit, _mended(draft, unit_id, unit, state, ready, stopped))
     elif draft.supervision_changes(unit_id, unit.files):
@@ -35,8 +38,19 @@ def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
         restart = draft.operation(Kind.RESTART, unit_id, Mark.CHANGE, summary, ready, service)
         yield from _aside(draft, unit_id, unit, [restart])
     elif draft.changes_files(unit_id) or state.loaded != unit.digest(draft.key):
-        summary = f"processes  {unit_id}: reload, no request lost"
+        again = [p.name for p in unit.programs if not p.reload_signal]
+        how = f"; {', '.join(again)} started anew" if again else ""
+        summary = f"processes  {unit_id}: reload, no request lost{how}"
         yield draft.operation(Kind.RELOAD, unit_id, Mark.CHANGE, summary, ready, service)
+
+
+def _idle(draft: Draft, unit_id: str, service: str, state: UnitState) -> Iterator[Operation]:
+    """What has no share of the messages does not run, once others do; a shift starts it."""
+    if state.supervised or state.orphans:
+        others = next(c for c in draft.desired.consumers.values() if any(unit_id in u for u in c.units.values()))
+        first = {f"{Kind.START}:{other}" for units in others.units.values() for other in units}
+        summary = f"processes  {unit_id}: stop; it has no share of the messages"
+        yield draft.operation(Kind.STOP, unit_id, Mark.CHANGE, summary, frozenset(first), service)
 
 
 def _stopped(unit: DesiredUnit, state: UnitState) -> list[str]:
@@ -55,7 +69,8 @@ def _mended(
         yield draft.operation(Kind.END_ORPHANS, unit_id, Mark.CHANGE, summary, frozenset(), service)
     if stopped:
         mark = Mark.CHANGE if state.files else Mark.ADD
-        summary = f"processes  {unit_id}: start {', '.join(stopped)} on {unit.unit.address}:{unit.unit.port}"
+        where = f" on {unit.unit.address}:{unit.unit.port}" if unit.unit.port else ""
+        summary = f"processes  {unit_id}: start {', '.join(stopped)}{where}"
         yield draft.operation(Kind.START, unit_id, mark, summary, ready | {f"{Kind.END_ORPHANS}:{unit_id}"}, service)
 
 
@@ -80,6 +95,8 @@ def _aside(draft: Draft, unit_id: str, unit: DesiredUnit, work: Iterable[Operati
 def _others(draft: Draft, unit: DesiredUnit) -> frozenset[str]:
     """What must be done so that others serve while a unit does not; empty where there are none, or no need of them."""
     service, found = unit.unit.service, set[str]()
+    if unit.unit.web is None:
+        return frozenset()  # no edge sends it anything
     for name, edge in draft.desired.edges.items():
         running = draft.observed.edges.get(name)
         servers = [s for f in edge.frontends if f.service == service for s in f.servers]
@@ -104,14 +121,29 @@ def _ready(draft: Draft, running: EdgeState, service: str, server: Server) -> st
     return f"{Kind.START}:{unit_id}" if starts else ""
 
 
-def _before_start(draft: Draft, unit_id: str, service: str, install: str) -> frozenset[str]:
-    before = {f"{Kind.LAY_OUT}:{unit_id}", install, f"{Kind.PREPARE_DATABASE}:{service}"}
-    return frozenset(before | draft.planned(f"{Kind.MIGRATE}:{service}:", f"{Kind.STOP}:"))
+def _before_start(draft: Draft, unit_id: str, unit: DesiredUnit) -> frozenset[str]:
+    before = {f"{Kind.LAY_OUT}:{unit_id}", programs_id(unit)} | stores_ready(draft, unit.unit.service, unit.unit.cell)
+    idle = {f"{Kind.STOP}:{i}" for i in draft.desired.idle}  # which wait for those that start
+    return frozenset(before | draft.planned(f"{Kind.STOP}:") - idle)
+
+
+def stores_ready(draft: Draft, service: str, cell: str) -> frozenset[str]:
+    """What comes before a start, of all that a service, or its part in a cell, keeps its state in."""
+    before = frozenset[str]()
+    for name in (f"{service}@{cell}",) if cell else (service, f"{service}@"):
+        before |= draft.planned(f"{Kind.PREPARE_DATABASE}:{name}", f"{Kind.PREPARE_BUS}:{name}")
+        before |= draft.planned(f"{Kind.MIGRATE}:{name}")
+    if not cell:
+        before |= draft.planned(f"{Kind.MAP_CELL}:{service}@", f"{Kind.REMOVE_CELL}:{service}@")
+    return before
 
 
 def displaced(draft: Draft) -> Iterator[Operation]:
     """Stop what is no longer declared but listens where something new of its service must: before that, not after."""
-    places = {i: (u.unit.service, [(u.unit.address, u.unit.port)]) for i, u in draft.desired.units.items()}
+    places = {
+        i: (u.unit.service, [(u.unit.address, u.unit.port)] if u.unit.port else [])
+        for i, u in draft.desired.units.items()
+    }
     for name, edge in draft.desired.edges.items():
         places[edge_unit(name, edge.host)] = (EDGE, [(b.address, b.port) for b in edge.binds])
     wanted = {service for unit_id, (service, binds) in places.items() if _held_by_other(draft, unit_id, binds)}

@@ -7,15 +7,28 @@ Methods that change something are idempotent: called again after a kill at any m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from planeshift.catalog.spec import Secret, SecretValue
-from planeshift.plan.observed import DatabaseState, EdgeState, IdentityState, PodsState, Process, UnitState
+from planeshift.plan.observed import (
+    BusState,
+    DatabaseState,
+    EdgeState,
+    IdentityState,
+    PodsState,
+    Process,
+    QueueState,
+    Standing,
+    UnitState,
+)
 from planeshift.render.desired import (
     Bind,
+    ChartSource,
+    ChartView,
     ClusterView,
+    DesiredBus,
     DesiredDatabase,
     DesiredPods,
     Environment,
@@ -24,6 +37,8 @@ from planeshift.render.desired import (
     IdentityEntries,
     Program,
 )
+from planeshift.traffic.gates import Counters
+from planeshift.traffic.lines import Request
 
 Say = Callable[[str], None]  # a line of progress of the operation at hand
 
@@ -88,7 +103,10 @@ class Host(Protocol):
         """Note that the running programs have read the files of this digest."""
 
     def wait_ready(self, url: str, unit: str, say: Say) -> None:
-        """Wait until a URL answers 200. Raises, with the last lines of the unit's log, when it does not in time."""
+        """Wait until a URL answers 200; without one, until the unit's programs stay up.
+
+        Raises, with the last lines of the unit's log, when that does not come about in time.
+        """
 
     def listener(self, bind: Bind) -> str | None:
         """Who listens on an address and port: None for nobody, empty for a process of ours."""
@@ -107,7 +125,7 @@ class Cluster(Protocol):
         """Every release of this cloud, by id. `key` is the digest key of secret files."""
 
     def has(self, image: str) -> bool:
-        """Whether its nodes can start an image of ours."""
+        """Whether its nodes can start an image of ours. Raises where that cannot be found out."""
 
     def bring(self, image: str, archive: Archive, say: Say) -> None:
         """Bring an image of ours to its nodes, or to the registry that they pull from."""
@@ -131,6 +149,16 @@ class Cluster(Protocol):
         """The last lines of its pods' logs."""
 
 
+class Charts(Protocol):
+    """Charts that are not ours, of the cloud's repository."""
+
+    def views(self, sources: Iterable[ChartSource]) -> Mapping[ChartSource, ChartView]:
+        """What there is of them. Does not raise: `problems` say why a chart cannot be had."""
+
+    def record(self, source: ChartSource) -> None:
+        """Record the digest of a chart that is about to be released: other bytes are refused from now on."""
+
+
 class Images(Protocol):
     """Images that are built here."""
 
@@ -150,8 +178,14 @@ class Databases(Protocol):
     def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
         """Look at a database; `exists` is the SQL that tells whether it is bootstrapped, or empty."""
 
-    def prepare(self, database: DesiredDatabase) -> None:
-        """Make an embedded database's file."""
+    def prepare(self, database: DesiredDatabase, password: str, admin: str) -> None:
+        """Make an embedded database's file; on a server of ours the schema and its user, with rights to it alone.
+
+        `admin` is the password of that server's administrator. What is there already stays.
+        """
+
+    def rows(self, database: DesiredDatabase, password: str, query: str) -> list[tuple[Any, ...]]:
+        """What a query that only looks finds there. Raises (PS501) where it cannot look."""
 
     def back_up(self, database: DesiredDatabase, password: str, say: Say) -> str:
         """Make a backup, restore it once as a test, and return where it is."""
@@ -159,8 +193,24 @@ class Databases(Protocol):
     def clear(self, database: DesiredDatabase, password: str, say: Say) -> None:
         """Remove what an interrupted creation left in a database that was empty before; else do nothing."""
 
-    def migrating(self, service: str, step: str) -> None:
-        """Note that a migration's step begins; an empty step notes that it ended."""
+    def migrating(self, name: str, step: str) -> None:
+        """Note that a step of a database's migration begins; an empty step notes that it ended."""
+
+
+class Buses(Protocol):
+    """The message buses that services speak over."""
+
+    def state(self, bus: DesiredBus, password: str) -> BusState:
+        """Whether its user can use the vhost. Does not raise: `problem` says why not."""
+
+    def queues(self, bus: DesiredBus, password: str, names: Iterable[str]) -> Mapping[str, QueueState]:
+        """Those queues of its vhost that are there, as its user sees them. Raises (PS508) where it cannot look."""
+
+    def prepare(self, bus: DesiredBus, password: str, admin: str) -> None:
+        """On a bus of ours, make the vhost and a user with rights to it alone. What is there already stays.
+
+        `admin` is the password of the bus's administrator.
+        """
 
 
 class Edge(Protocol):
@@ -189,6 +239,49 @@ class Edge(Protocol):
 
     def wait_up(self, unit: str, frontend: str, server: str, say: Say) -> None:
         """Wait until the edge's own check finds a server up; where no edge runs there is nothing to wait for."""
+
+
+class Probe(Protocol):
+    """Something that is tried beside, under way."""
+
+    def result(self) -> Mapping[str, str] | None:
+        """What came of it, by name; None while it goes on. Of round trips: why each failed, empty where it did not."""
+
+
+class Prober(Protocol):
+    """Real round trips of a service, through one server alone."""
+
+    def start(self, service: str, urls: Mapping[str, str], password: str, only: Collection[str] = ()) -> Probe:
+        """Begin them, as the administrator; `urls` are servers by name, without the catalogue's path.
+
+        `only` are what of the service's parts matter, such as compute nodes, where not all do.
+        """
+
+    def beside(self, work: Callable[[], Mapping[str, str]]) -> Probe:
+        """Begin some other work that may take its time, and raises nothing."""
+
+
+class Collector(Protocol):
+    """What an edge says of its requests, from the moment on that it is asked."""
+
+    def take(self) -> list[Request]:
+        """The requests that ended since the last time."""
+
+    def lost(self) -> int:
+        """How many lines of the log were lost or could not be read, in all: by HAProxy, or since nobody took them."""
+
+    def counters(self) -> Mapping[tuple[str, str], Counters]:
+        """HAProxy's own counts by (frontend, server), since the collecting began and across reloads.
+
+        Lines of requests that they count as answered have come, or come within moments, but for those in flight.
+        """
+
+
+class Traffic(Protocol):
+    """The requests that an edge serves."""
+
+    def collect(self, unit: str) -> AbstractContextManager[Collector]:
+        """Collect them until the context ends. Raises (PS607) where the edge does not answer."""
 
 
 class Identity(Protocol):
@@ -261,6 +354,29 @@ class Control(Protocol):
     def applied(self) -> Mapping[str, str]:
         """What the last plan that was carried out made of each thing."""
 
+    def standing(self) -> Mapping[str, Standing]:
+        """The shifts that were begun and have not reached their target, by service."""
+
+    def stand(self, service: str, standing: Standing | None) -> None:
+        """Note where a service's shift stands, durably; None where there is none any more."""
+
+    def shift_log(self, service: str) -> ShiftLog:
+        """A new log of a shift, beside those of earlier ones."""
+
+
+class ShiftLog(Protocol):
+    """What is kept of a shift: its events, a line each, and a report."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies."""
+
+    def write(self, line: str) -> None:
+        """Add an event; it is there when this returns."""
+
+    def finish(self, report: str) -> None:
+        """Keep the report, HTML, beside the events."""
+
 
 class Clock(Protocol):
     """The time, and who we are."""
@@ -273,3 +389,6 @@ class Clock(Protocol):
 
     def who(self) -> str:
         """User, host and process, for people to read."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""

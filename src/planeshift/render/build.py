@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from planeshift import catalog
-from planeshift.catalog.spec import Secret, ServiceSpec
+from planeshift.catalog.spec import Secret, SecretKind, ServiceSpec
 from planeshift.model import cloud as model
-from planeshift.render import files, server, topology
+from planeshift.render import consumers, files, server, servers, stores, supervisor, topology
 from planeshift.render.desired import (
     EDGE_SECRETS,
     Bind,
     ClusterView,
     Desired,
+    DesiredBus,
+    DesiredCell,
     DesiredDatabase,
     DesiredEdge,
     DesiredUnit,
+    DrivenEdge,
     File,
     HostPaths,
     IdentityEntries,
@@ -28,9 +32,10 @@ from planeshift.render.desired import (
     Unit,
 )
 from planeshift.render.haproxy import haproxy
-from planeshift.render.pods import desired_pods
-from planeshift.render.sites import Sites, config_path, fill, secret_path
-from planeshift.render.supervisor import MARKER, supervisord
+from planeshift.render.pods import ChartViews, desired_pods
+from planeshift.render.sites import Place, Sites, config_path, fill, secret_path
+from planeshift.render.supervisor import MARKER
+from planeshift.render.weights import Shares
 
 
 def build(
@@ -39,19 +44,27 @@ def build(
     secrets: SecretValues,
     hosts: Mapping[str, HostPaths],
     views: Mapping[str, ClusterView] | None = None,
+    shares: Mapping[str, Shares] | None = None,
+    charts: ChartViews | None = None,
 ) -> Desired:
     """All that a valid cloud wants.
 
     `tree` holds the operator's declared files; `secrets` what the secret files hold by now; `hosts` the paths of each
-    host of ours; `views` what is known of each cluster. Secrets that are not there yet are rendered empty: a plan says
-    that they will be made first.
+    host of ours; `views` what is known of each cluster, `charts` of each chart that is not ours; `shares` where the
+    traffic of services is that is not yet where the file wants it: the edges are rendered with it, and moving it is the
+    plan's. Secrets that are not there yet are rendered empty: a plan says that they will be made first.
     """
     specs = topology.ours(cloud)
-    builder = _Builder(cloud, tree, secrets, hosts, views or {})
-    pods = [desired_pods(builder.sites, found) for found in topology.pods(cloud)]
+    builder = _Builder(cloud, tree, secrets, hosts, views or {}, shares or {})
     units = [builder.unit(unit) for unit in topology.units(cloud)]
+    units += servers.units(cloud, hosts, secrets)
     edges = [builder.edge(e) for e in topology.edges(cloud) if topology.edge_host(cloud, e) in hosts]
-    wanted = dict.fromkeys((u.unit.service, u.unit.release) for u in units)
+    moving = consumers.moving(cloud, [u.unit for u in units], shares or {})
+    pods = [
+        desired_pods(builder.sites, found, charts or {}, moving.idle, builder.known(found))
+        for found in topology.pods(cloud)
+    ]
+    wanted = dict.fromkeys((u.unit.service, u.unit.release) for u in units if u.unit.environment)
     wanted |= dict.fromkeys((p.pods.service, p.pods.release) for p in pods if p.pods.built)
     environments = {e.id: e for e in (topology.environment(cloud, *what) for what in wanted)}
     return Desired(
@@ -65,17 +78,24 @@ def build(
         units={u.unit.id: u for u in units},
         pods={p.pods.id: p for p in pods},
         edges={e.name: e for e in edges},
-        databases={d.service: d for d in map(builder.database, specs) if d},
+        driven={e.name: builder.driven(e) for e in topology.driven(cloud)},
+        databases={d.name: d for name in specs for d in builder.databases(name)},
+        buses={b.name: b for name in specs for b in builder.buses(name)},
+        cells={c.database: c for name in specs for c in builder.cells(name)},
         identity={name: builder.identity(spec) for name, spec in specs.items()},
         secrets={f.service: f for f in builder.secret_files()},
         overrides=tuple(dict.fromkeys(builder.sites.overridden)),
-        weights={name: topology.weights(cloud.spec.services[name]) for name in specs},
+        weights=moving.weights,
+        shares=moving.shares,
+        shifts={name: cloud.spec.services[name.partition("@")[0]].shift for name in moving.weights},
         releases={
             name: {b: topology.release(cloud, name, s) for b, s in cloud.spec.services[name].backends.items()}
             for name in specs
         },
         ca=builder.sites.trial().get("ca_certificate", ""),
         views=dict(views or {}),
+        consumers=moving.consumers,
+        idle=moving.idle,
     )
 
 
@@ -102,8 +122,9 @@ class _Builder:
         secrets: SecretValues,
         hosts: Mapping[str, HostPaths],
         views: Mapping[str, ClusterView],
+        shares: Mapping[str, Shares],
     ) -> None:
-        self.cloud, self.tree, self.hosts, self.views = cloud, tree, hosts, views
+        self.cloud, self.tree, self.hosts, self.views, self.shares = cloud, tree, hosts, views, shares
         self.sites = Sites(cloud, tree, secrets)
 
     # --- a unit
@@ -115,41 +136,105 @@ class _Builder:
         config, host = f"{directory}/{files.config_directory(spec)}", _host(unit.address)
         database = self.sites.database_url(unit.service, self._sqlite(unit.service, paths), with_password=True)
         ca_file = f"{paths.state}/trial-ca.pem" if self.sites.has_trial() else ""
-        site = self.sites.site(spec, unit.release, config, data, installed, database, ca_file)
+        own = f"{data}/{unit.host}-{unit.backend}" if spec.cells else data
+        place = Place(unit.host, own, unit.cell, frozenset(c.name for c in unit.components))
+        site = self.sites.site(spec, unit.release, config, data, installed, database, ca_file, place)
         values = {"config": config, "data": data, "address": host, "port": str(unit.port), **site.shipped}
-        laid = self.sites.files(spec, site) | server.files(unit, directory, fill(unit.component.wsgi, values))
+        laid = self.sites.files(spec, site)
+        if unit.web:
+            laid |= server.files(unit, unit.web, directory, fill(unit.web.wsgi, values))
+        laid |= self.known(unit)
         environment = {name: fill(value, values) for name, value in spec.layout.environment.items()}
         environment |= {"HOME": f"{directory}/home", "PATH": f"{installed}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         environment |= {"LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         if site.ca_file:
             environment["REQUESTS_CA_BUNDLE"] = site.ca_file
         programs = server.programs(unit, directory, environment, installed, log)
-        laid["supervisord.conf"] = File(supervisord(directory, f"{log}/supervisord.log", unit.id, programs))
+        laid |= supervisor.files(paths, directory, log, unit.id, programs)
         return DesiredUnit(
             unit=unit,
             files=laid,
             programs=tuple(programs),
-            directories=(data, log, *(f"{data}/{name}" for name in spec.directories)),
-            health=f"http://{host}:{unit.port}{unit.component.health}",
+            directories=(data, log, *(f"{data}/{name}" for name in spec.directories), *([own] if spec.cells else [])),
+            health=f"http://{host}:{unit.port}{unit.web.health}" if unit.web else "",
         )
+
+    def known(self, place: Unit | Pods) -> dict[str, File]:
+        """The cells, for nobody to read: what runs above them keeps them in memory, and so is started anew with them."""
+        if place.cell or not catalog.service(place.service).cells:
+            return {}
+        lines = [f"{c.name} {c.enabled} {c.connection} {c.transport}" for c in self.cells(place.service)]
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return {"cells": File(f"{digest}\n".encode(), mode=0o600, secret=True)}
 
     # --- databases
 
     def _sqlite(self, service: str, paths: HostPaths) -> str:
         return f"{paths.state}/data/{service}/{service}.sqlite"
 
-    def database(self, service: str) -> DesiredDatabase | None:
-        """The database of a service that we run somewhere, looked after by its newest release, on a host if it can be."""
-        places: list[Unit | Pods] = [u for u in topology.units(self.cloud) if u.service == service]
-        places += [p for p in topology.pods(self.cloud) if p.service == service]
-        if not places:
-            return None
+    def databases(self, service: str) -> Iterator[DesiredDatabase]:
+        """The database of a service that we run somewhere, looked after by its newest release, on a host if it can be.
+
+        Those of its cells are looked after from above them.
+        """
+        places: list[Unit | Pods] = [u for u in topology.units(self.cloud) if u.service == service and not u.cell]
+        places += [p for p in topology.pods(self.cloud) if p.service == service and not p.cell]
+        if places:
+            main = self._database(service, places)
+            yield main
+            for cell in stores.in_cells(self.cloud, service):
+                yield self._of_cell(main, cell)
+
+    def _of_cell(self, main: DesiredDatabase, cell: str) -> DesiredDatabase:
+        store = stores.database(self.cloud, main.service, cell)
+        heads = frozenset(catalog.facts(main.service, main.release)["cell_heads"])
+        found = replace(main, cell=cell, heads=heads)
+        if store is None:
+            return found
+        user = store.chosen(self.sites.secrets.get(main.service, {}))
+        return self._served(replace(found, url=stores.database_url(store, user)), store)
+
+    def _served(self, database: DesiredDatabase, store: stores.Store | None) -> DesiredDatabase:
+        """The same, with what is known of its server and user."""
+        if store is None:
+            return database
+        return replace(database, secret=store.secret, server=store.server)
+
+    def buses(self, service: str) -> Iterator[DesiredBus]:
+        """The vhosts of a service."""
+        secrets = self.sites.secrets.get(service, {})
+        for store in stores.all_buses(self.cloud, service):
+            address, port = store.hosts[0]
+            management = f"http://{_host(address)}:{servers.management_port(port)}" if store.server else ""
+            yield DesiredBus(
+                name=store.name,
+                service=service,
+                hosts=store.hosts,
+                vhost=store.place,
+                user=store.chosen(secrets),
+                secret=store.secret,
+                server=store.server,
+                management=management,
+            )
+
+    def cells(self, service: str) -> Iterator[DesiredCell]:
+        """The cells of a service."""
+        found = catalog.service(service).cells
+        enabled = {c.name: c.enabled for c in self.cloud.spec.cells}
+        units = [u for u in topology.units(self.cloud) if found and any(c.name == found.compute for c in u.components)]
+        for cell in stores.in_cells(self.cloud, service):
+            connection = self.sites.cell_database_url(service, cell)
+            transport = self.sites.transport_url(service, cell)
+            computes = {u.host: u.id for u in units if u.cell == cell}
+            yield DesiredCell(cell, service, connection, transport, enabled.get(cell, True), computes)
+
+    def _database(self, service: str, places: list[Unit | Pods]) -> DesiredDatabase:
         newest = max(place.release for place in places)
         first = next(place for place in places if place.release == newest)
         host = first.host if isinstance(first, Unit) else ""
         sqlite = self._sqlite(service, self.hosts[host]) if host else ""
         engine = topology.engine(self.cloud, service)
-        return DesiredDatabase(
+        found = DesiredDatabase(
             service=service,
             engine=engine,
             url=self.sites.database_url(service, sqlite, with_password=False),
@@ -160,6 +245,7 @@ class _Builder:
             heads=frozenset(catalog.facts(service, first.release)["heads"]),
             older=tuple(sorted({place.release for place in places} - {first.release})),
         )
+        return self._served(found, stores.database(self.cloud, service))
 
     # --- Keystone's content
 
@@ -181,8 +267,9 @@ class _Builder:
         paths = self.hosts[host]
         unit = edge_unit(edge.name, host)
         directory, log = f"{paths.runtime}/{unit}", logs_path(paths, unit)
-        frontends = tuple(topology.frontends(self.cloud, edge, self.views))
+        frontends = tuple(topology.frontends(self.cloud, edge, self.views, self.shares))
         statistics = Bind(edge.address, edge.statistics.port)
+        hops = tuple(Bind(s.address, s.port) for f in frontends for s in f.servers if s.hop)
         text, structure = haproxy(directory, frontends, statistics)
         program = Program(
             name="haproxy",
@@ -202,7 +289,7 @@ class _Builder:
             stop_seconds=30,
         )
         laid = {"haproxy.cfg": File(text.encode()), **self._certificates()}
-        laid["supervisord.conf"] = File(supervisord(directory, f"{log}/supervisord.log", unit, [program]))
+        laid |= supervisor.files(paths, directory, log, unit, [program])
         return DesiredEdge(
             name=edge.name,
             host=host,
@@ -210,9 +297,14 @@ class _Builder:
             structure=structure,
             files=laid,
             programs=(program,),
-            binds=(statistics, *(b for f in frontends for b in f.binds)),
+            binds=(statistics, *(b for f in frontends for b in f.binds), *hops),
             statistics=f"http://{edge.address}:{edge.statistics.port}/",
         )
+
+    def driven(self, edge: model.Edge) -> DrivenEdge:
+        """What an edge of somebody else's is to do for us."""
+        frontends = topology.frontends(self.cloud, edge, self.views, self.shares)
+        return DrivenEdge(edge.name, edge.socket or "", tuple(f for f in frontends if f.servers))
 
     def _certificates(self) -> dict[str, File]:
         found = topology.faces(self.cloud)
@@ -242,12 +334,18 @@ class _Builder:
             if self._shared_with_others(name):
                 # What others use already cannot be made anew: tokens, users and stored data hang on it.
                 secrets = [replace(secret, kind="given") for secret in secrets]
-            if topology.engine(self.cloud, name) != topology.SQLITE:
-                secrets.append(Secret("database_password", "given", f"of the database user of {name}"))
+            for store in stores.all_databases(self.cloud, name):
+                kind: SecretKind = "password" if store.server else "given"
+                secrets.append(Secret(store.secret, kind, f"of the database user of {store.name}"))
+            for store in stores.all_buses(self.cloud, name):
+                kind = "password" if store.server else "given"
+                secrets.append(Secret(store.secret, kind, f"of the message bus user of {store.name}"))
             yield SecretFile(name, secret_path(self.cloud, name), tuple(secrets))
         if "keystone" in self.cloud.spec.services and "keystone" not in topology.ours(self.cloud):
             given = Secret("admin_password", "given", "of the administrator at the Keystone that somebody else runs")
             yield SecretFile("keystone", secret_path(self.cloud, "keystone"), (given,))
+        for kind_of_server, administrators in servers.secrets_of(self.cloud).items():
+            yield SecretFile(kind_of_server, secret_path(self.cloud, kind_of_server), administrators)
         if self.sites.has_trial():
             path, trial = secret_path(self.cloud, EDGE_SECRETS), self.sites.trial_secret()
             yield SecretFile(EDGE_SECRETS, path, (trial,), self.sites.trial_names())

@@ -18,14 +18,17 @@ from planeshift.render import server
 from planeshift.render.sites import fill
 
 VERSION = "0.1.0"  # of the charts, all alike
+REQUESTS = {"cpu": "100m", "memory": "256Mi"}  # of a pod, where nothing else is said
 ROOT = "/etc/planeshift"  # where a pod has its files
 DATA = "/var/lib/planeshift"  # where it keeps what may go with it
 PROGRAMS = "/var/lib/openstack"  # as LOCI's images have it
+RUN = "/run/planeshift"  # what goes with it, in memory
 DIGEST = "planeshift.dev/digest"  # annotation of a chart: what tells it from another one of the same version
 _TEMPLATES = (
     *("deployment", "entry", "account", "disruption", "autoscaler"),
     *("ingress", "policy", "server", "files", "job", "migrate"),
 )
+_TAKERS = "takers"  # template of what takes messages, of services that have such programs
 
 
 def config_directory(spec: ServiceSpec) -> str:
@@ -42,6 +45,8 @@ def placeholders(spec: ServiceSpec, shipped: Mapping[str, str]) -> dict[str, str
 def chart(spec: ServiceSpec) -> dict[str, bytes]:
     """The files of a service's chart, by path below its directory. The same catalogue gives the same bytes."""
     found = {f"templates/{name}.yaml": f'{{{{ include "planeshift.{name}" . }}}}\n'.encode() for name in _TEMPLATES}
+    if takers(spec):
+        found[f"templates/{_TAKERS}.yaml"] = f'{{{{ include "planeshift.{_TAKERS}" . }}}}\n'.encode()
     found |= {f"charts/planeshift/{path}": text.encode() for path, text in _library().items()}
     found["templates/_facts.tpl"] = _facts(spec).encode()
     found["templates/NOTES.txt"] = _notes(spec).encode()
@@ -87,6 +92,11 @@ annotations: {{{DIGEST}: "{digest(files)}"}}
 """
 
 
+def takers(spec: ServiceSpec) -> list[Component]:
+    """The programs of a service that take messages, and can run as pods."""
+    return [c for c in spec.components if c.topic]
+
+
 def _facts(spec: ServiceSpec) -> str:
     component = spec.components[0]
     facts: dict[str, Any] = {
@@ -99,13 +109,17 @@ def _facts(spec: ServiceSpec) -> str:
         "environment": environment(spec),
         "migrate": " && ".join(" ".join(command) for command in _migration(spec)),
     }
+    if takers(spec):
+        facts["takers"] = {
+            c.name: {"argv": [f"{PROGRAMS}/bin/{c.command[0]}", *c.command[1:]], "drain": c.drain} for c in takers(spec)
+        }
     comment = "{{/* What the catalog says of the service. */}}"
     return f'{comment}\n{{{{- define "planeshift.facts" -}}}}\n{json.dumps(facts, indent=1)}\n{{{{- end }}}}\n'
 
 
 def environment(spec: ServiceSpec) -> dict[str, str]:
     """The variables that point the service's programs at their files in a pod."""
-    values = placeholders(spec, {})
+    values = placeholders(spec, {name: f"{PROGRAMS}/{path}" for name, path in spec.layout.shipped.items()})
     return {name: fill(value, values) for name, value in spec.layout.environment.items()}
 
 
@@ -148,8 +162,8 @@ replicas: 2
 workers: {component.workers}                       # processes a pod
 threads: {component.threads}                       # threads a process
 autoscaling: {{enabled: false, min: 2, max: 6, cpu: 80}}
-resources:
-  requests: {{cpu: 100m, memory: 256Mi, ephemeral-storage: 64Mi}}
+{_taking(spec)}resources:
+  requests: {{cpu: {REQUESTS["cpu"]}, memory: {REQUESTS["memory"]}, ephemeral-storage: 64Mi}}
   limits: {{cpu: "2", memory: 1Gi, ephemeral-storage: {_scratch(component)}}}
 scratch: {_scratch(component)}                     # most that each temporary directory may hold
 settle: 5                        # seconds that a pod serves on after it was told to stop
@@ -164,6 +178,17 @@ networkPolicy:
 # Used alone, the chart brings the schema up to date before anything else, by a hook.
 migrate: {{enabled: true, deadline: 1800}}
 job: {{name: "", argv: [], environmentFrom: "", deadline: 1800}}  # asked for by planeshift: one command, and nothing else
+"""
+
+
+def _taking(spec: ServiceSpec) -> str:
+    """The values of what takes messages; nothing where a service has none."""
+    if not takers(spec):
+        return ""
+    return f"""\
+serve: true                      # whether {spec.components[0].name} runs
+takers: {{}}                       # pods of each program that takes messages, as {takers(spec)[0].name}: 2
+buses: [5672]                    # ports of the message bus: who is connected to one of them is ready
 """
 
 
@@ -192,6 +217,7 @@ def _schema(spec: ServiceSpec) -> dict[str, Any]:
             "secret": texts,
             "environment": texts,
             "replicas": number,
+            **_taking_schema(spec),
             "workers": number,
             "threads": number,
             "autoscaling": _object({"enabled": switch, "min": number, "max": number, "cpu": cpu}),
@@ -218,6 +244,16 @@ def _schema(spec: ServiceSpec) -> dict[str, Any]:
         ["image"],
     )
     return {"$schema": "https://json-schema.org/draft-07/schema#", "title": f"Values of {spec.name}", **found}
+
+
+def _taking_schema(spec: ServiceSpec) -> dict[str, Any]:
+    count, port = {"type": "integer", "minimum": 0}, {"type": "integer", "minimum": 1, "maximum": 65535}
+    found = {
+        "serve": {"type": "boolean"},
+        "takers": _object({c.name: count for c in takers(spec)}),
+        "buses": {"type": "array", "items": port, "minItems": 1},
+    }
+    return found if takers(spec) else {}
 
 
 def _object(properties: Mapping[str, Any], required: list[str] | None = None) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from planeshift.catalog.spec import Component, Secret, SecretValue, ServiceSpec
+from planeshift.errors import Problem
+from planeshift.model.cloud import Shift
 
 EDGE_SECRETS = "edge"
 
@@ -48,6 +50,8 @@ class HostPaths:
     state: str
     python: str = "python3"
     haproxy: str = "haproxy"
+    supervisor: str = "supervisord"  # or systemd
+    root: bool = True  # whether it is root who works there
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,31 @@ class Unit:
     service: str
     backend: str
     release: str
-    component: Component
+    components: tuple[Component, ...]
     address: str
-    port: int
+    port: int  # of the one that serves HTTP; 0 where none does
     environment: str  # id of the environment it runs from
     httpd: bool = False
+    cell: str = ""
+    part: str = ""  # of what the backend runs there, where that is looked after in parts
+
+    @property
+    def web(self) -> Component | None:
+        """The component that serves HTTP, if one of them does."""
+        return next((c for c in self.components if c.wsgi), None)
 
     @property
     def id(self) -> str:
-        return f"{self.host}/{self.service}/{self.backend}"
+        return f"{self.host}/{self.service}/{self.backend}" + (f".{self.part}" if self.part else "")
+
+
+@dataclass(frozen=True)
+class Consumers:
+    """What takes the messages of one bus, and moves by the weights of its backends: `units` are ids, by backend."""
+
+    service: str
+    cell: str  # cell0 above the cells
+    units: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,12 +97,14 @@ class Pods:
     service: str
     backend: str
     release: str
-    component: Component
+    component: Component  # that serves HTTP; else the first one that takes messages
     replicas: int
-    port: int  # on every node
+    port: int  # on every node; 0 where none of them serves HTTP
     environment: str  # id of what its image holds
     image: str
     built: bool  # whether the image is ours to build and to bring there
+    takers: tuple[Component, ...] = ()  # what takes messages, each in pods of its own
+    cell: str = ""
 
     @property
     def id(self) -> str:
@@ -93,6 +115,11 @@ class Pods:
         """Of its Helm release, and of its objects."""
         return f"{self.service}-{self.backend}"
 
+    @property
+    def host(self) -> str:
+        """What programs are called there that are known by their host: one name for all replicas, which come and go."""
+        return f"{self.cluster}-{self.backend}"
+
 
 @dataclass(frozen=True)
 class ClusterView:
@@ -102,6 +129,38 @@ class ClusterView:
     ready: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # Helm release → node → pods
     balancers: Mapping[str, str] = field(default_factory=dict)  # Helm release → address, where it has one
     problem: str = ""  # why it could not be seen
+    hint: str = ""  # and what to do then
+
+
+@dataclass(frozen=True)
+class ChartSource:
+    """Where a chart that is not ours is had: one version, of one repository."""
+
+    repository: str
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class ChartView:
+    """What was found of such a chart. The digest is known without the archive where it was recorded once."""
+
+    digest: str = ""  # SHA-256 of the archive, hexadecimal
+    archive: bytes = field(default=b"", repr=False)
+    problems: tuple[Problem, ...] = ()  # why there is no archive
+
+
+@dataclass(frozen=True)
+class ReleasedChart:
+    """A chart that is not ours, with the operator's values for it, and the tree that tells it what only we know."""
+
+    source: ChartSource
+    view: ChartView
+    values: Mapping[str, Any]
+    adapter: Mapping[str, Any] | None  # None: it takes the values of our own charts
 
 
 @dataclass(frozen=True)
@@ -126,7 +185,7 @@ class Program:
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     log: str
-    reload_signal: str
+    reload_signal: str  # empty: it is started anew
     workers: int = 0  # of gunicorn, whose workers can be replaced one by one; 0 for other programs
     stop_signal: str = "TERM"
     stop_seconds: int = 30
@@ -140,7 +199,7 @@ class DesiredUnit:
     files: Mapping[str, File]
     programs: tuple[Program, ...]
     directories: tuple[str, ...]  # absolute, made before the start, never removed but by a purge
-    health: str  # URL that answers 200 when it is ready
+    health: str  # URL that answers 200 when it is ready; empty where nothing of it serves HTTP
 
     def digest(self, key: bytes) -> str:
         """One digest over all its files: what `status` shows and a running process is compared by."""
@@ -151,13 +210,15 @@ class DesiredUnit:
 class DesiredPods:
     """Pods with their files (path below `render.pods.ROOT` → file) and the values of their Helm release.
 
-    `values` lack the names of the objects that hold the files, which follow from the files and the digest key.
+    `values` are those of our own chart, and lack the names of the objects that hold the files, which follow from the
+    files and the digest key. Commands run by our own chart, whatever `chart` the release is made of.
     """
 
     pods: Pods
     files: Mapping[str, File]
     values: Mapping[str, Any]
     namespace: str
+    chart: ReleasedChart | None = None  # None: ours
 
     def digest(self, key: bytes) -> str:
         """One digest over all its files."""
@@ -165,13 +226,33 @@ class DesiredPods:
 
     def object_name(self, key: bytes, *, secret: bool) -> str:
         """Of the ConfigMap, or the Secret, that holds its files: they are immutable, so it is named by its content."""
-        held = {path: file for path, file in self.files.items() if file.secret is secret}
-        return f"{self.pods.name}-{'secret' if secret else 'config'}-{files_digest(held, key)}"
+        return object_name(self.pods.name, self.object_digest(key, secret=secret), secret=secret)
+
+    def object_digest(self, key: bytes, *, secret: bool) -> str:
+        """One digest over the files that are secret, or over those that are not."""
+        return files_digest({path: file for path, file in self.files.items() if file.secret is secret}, key)
+
+
+def object_name(release: str, held: str, *, secret: bool) -> str:
+    """The name of an object that holds files of a Helm release, by their digest."""
+    return f"{release}-{'secret' if secret else 'config'}-{held}"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """An ingress controller behind a server of the edge, and the name by which it knows the pods."""
+
+    host: str
+    address: str
+    port: int
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server line of the edge. `host` is a cluster where the server is a node of it."""
+    """A server line of the edge. `host` is a cluster where the server is a node of it.
+
+    With a hop, `address` and `port` are the edge's own: what it is sent there goes on to the controller.
+    """
 
     name: str
     backend: str
@@ -180,6 +261,7 @@ class Server:
     weight: int  # HAProxy's, 0 to 256
     host: str
     external: bool
+    hop: Hop | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +282,12 @@ class Frontend:
     servers: tuple[Server, ...]
     health: str
     drain: int
+    section: str = ""  # of the edge's configuration, where it is not the service's name
+
+    @property
+    def place(self) -> str:
+        """What the edge calls it."""
+        return self.section or self.service
 
 
 @dataclass(frozen=True)
@@ -222,6 +310,15 @@ class DesiredEdge:
 
 
 @dataclass(frozen=True)
+class DrivenEdge:
+    """An edge that is somebody else's: we set the weights of the servers that we name, by its runtime socket."""
+
+    name: str
+    socket: str
+    frontends: tuple[Frontend, ...]
+
+
+@dataclass(frozen=True)
 class DesiredDatabase:
     """A service's database and the schema that its newest release wants."""
 
@@ -234,6 +331,45 @@ class DesiredDatabase:
     release: str
     heads: frozenset[str]
     older: tuple[str, ...] = ()  # older releases that use it as well
+    cell: str = ""
+    secret: str = "database_password"  # noqa: S105 - the name of one, in the service's secret file
+    server: str = ""  # id of the unit that runs it, where that is ours
+
+    @property
+    def name(self) -> str:
+        """What it is called in plans and notes."""
+        return f"{self.service}@{self.cell}" if self.cell else self.service
+
+
+@dataclass(frozen=True)
+class DesiredBus:
+    """A vhost of a message bus, and the user that has it."""
+
+    name: str
+    service: str
+    hosts: tuple[tuple[str, int], ...]
+    vhost: str
+    user: str
+    secret: str  # of the service's secret file: the user's password
+    server: str = ""  # id of the unit that runs it, where that is ours
+    management: str = ""  # URL, of one that is ours
+
+
+@dataclass(frozen=True)
+class DesiredCell:
+    """A cell of a service. The URLs hold passwords, and are for the service's own commands alone."""
+
+    name: str
+    service: str
+    connection: str = field(repr=False)
+    transport: str = field(repr=False)
+    enabled: bool = True
+    computes: Mapping[str, str] = field(default_factory=dict)  # compute node of ours → its unit's id
+
+    @property
+    def database(self) -> str:
+        """The name of its database."""
+        return f"{self.service}@{self.name}"
 
 
 @dataclass(frozen=True)
@@ -286,14 +422,32 @@ class Desired:
     identity: Mapping[str, IdentityEntries]
     secrets: Mapping[str, SecretFile]
     overrides: tuple[Override, ...] = ()
-    weights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # service → backend → percent
+    weights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # mover → backend → percent, the target
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # the same, as the edges are rendered
+    shifts: Mapping[str, Shift] = field(default_factory=dict)  # mover → how it moves
+    driven: Mapping[str, DrivenEdge] = field(default_factory=dict)
     releases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # service → backend → release
     ca: str = ""  # PEM of a trial authority that clients must trust
     views: Mapping[str, ClusterView] = field(default_factory=dict)  # cluster → what was known of it
+    buses: Mapping[str, DesiredBus] = field(default_factory=dict)  # by name
+    cells: Mapping[str, DesiredCell] = field(default_factory=dict)  # by the names of their databases, cell0 first
+    consumers: Mapping[str, Consumers] = field(default_factory=dict)  # by the names that `weights` has for them
+    idle: frozenset[str] = frozenset()  # ids of units that are not to run, by `shares`
+
+    @property
+    def fronts(self) -> dict[str, tuple[str, tuple[Frontend, ...]]]:
+        """Every edge, ours or driven: its unit's id, and what it serves."""
+        managed = {name: (f"{edge.host}/edge/{name}", edge.frontends) for name, edge in self.edges.items()}
+        return managed | {name: (driven_unit(name), edge.frontends) for name, edge in self.driven.items()}
 
     def place(self, name: str) -> DesiredUnit | DesiredPods:
         """A unit, or a cluster's pods, by id."""
         return self.units[name] if name in self.units else self.pods[name]
+
+
+def driven_unit(name: str) -> str:
+    """The id under which an edge of somebody else's goes; no host has this name."""
+    return f"-/edge/{name}"
 
 
 SecretValues = Mapping[str, Mapping[str, SecretValue]]  # service → name → value

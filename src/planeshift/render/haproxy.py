@@ -10,14 +10,29 @@ from planeshift.render.desired import Bind, Frontend, Server
 
 # Every spelling of a header that a WSGI service could take for the proxy's own word is the client's no longer.
 _FORGED = "^(x[-_]forwarded[-_].*|forwarded|x[-_]real[-_]ip|x[-_]planeshift[-_].*)$"
-_LOG = '"%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %ac/%fc/%bc/%sc/%rc %{+Q}r %ID %[capture.req.hdr(0)]"'
+# `traffic.lines` reads it. When a request ended comes first, since %tr is in local time.
+_LOG = (
+    '"%[date(0,ms)] %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %ac/%fc/%bc/%sc/%rc %{+Q}r'
+    ' %ID %[capture.req.hdr(0)]"'
+)
+
+# Requests' log lines once more, kept in HAProxy's memory for whoever asks for them by the runtime socket: `drivers.traffic`.
+# A datagram socket holds no more than net.unix.max_dgram_qlen lines, 10 by default, while its reader is not running.
+RING = "traffic"
+HOP = "ingress"  # a server behind a server of the edge
+_RING = f"""\
+ring {RING}
+    format raw
+    maxlen 2048
+    size 4194304
+"""
 
 
 def haproxy(directory: str, frontends: Sequence[Frontend], statistics: Bind) -> tuple[str, str]:
     """The file's text and its structure: a digest of all but the weights, which the running HAProxy tells us back."""
-    body = "\n".join([_defaults(), _statistics(statistics), *(_service(f, directory) for f in frontends)])
+    body = "\n".join([_RING, _defaults(), _statistics(statistics), *(_service(f, directory) for f in frontends)])
     unweighted = "\n".join(_service(f, directory, weights=False) for f in frontends)
-    shape = "\n".join([_global(directory, ""), _defaults(), _statistics(statistics), unweighted])
+    shape = "\n".join([_global(directory, ""), _RING, _defaults(), _statistics(statistics), unweighted])
     structure = hashlib.sha256(shape.encode()).hexdigest()[:16]
     return f"{_global(directory, structure)}\n{body}", structure
 
@@ -30,6 +45,7 @@ global
     log stdout format raw daemon info
     stats socket {directory}/admin.sock mode 600 level admin expose-fd listeners
     maxconn 8192
+    stats timeout 1h
     hard-stop-after 15m
     ssl-default-bind-options ssl-min-ver TLSv1.2
 """
@@ -78,6 +94,7 @@ def _service(frontend: Frontend, directory: str, *, weights: bool = True) -> str
     lines = [f"frontend {name}"]
     lines += [f"    bind {_address(b.address)}:{b.port}{_tls(b, directory)}" for b in frontend.binds]
     lines += [
+        f"    log ring@{RING} len 2048 format raw daemon info",
         f"    log-format {_LOG}",
         "    unique-id-format req-%[uuid()]",
         f"    http-request del-header {_FORGED} -m reg",
@@ -101,7 +118,20 @@ def _service(frontend: Frontend, directory: str, *, weights: bool = True) -> str
         " observe layer7 error-limit 10 on-error fastinter",
     ]
     lines += [_server(server, weights) for server in frontend.servers]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + "".join(_hop(frontend, server) for server in frontend.servers)
+
+
+def _hop(frontend: Frontend, server: Server) -> str:
+    """An ingress controller tells services apart by the requests' Host; the client's own is in X-Forwarded-Host by then."""
+    if server.hop is None:
+        return ""
+    return f"""
+listen {frontend.service}-{server.name}
+    bind {_address(server.address)}:{server.port}
+    no log
+    http-request set-header Host {server.hop.host}
+    server {HOP} {_address(server.hop.address)}:{server.hop.port}
+"""
 
 
 def _server(server: Server, weights: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from planeshift.errors import Problem
 from planeshift.model import cloud as model
 from planeshift.model.load import Loaded, nearest
 from planeshift.model.source import Document, Path
-from planeshift.render import topology
+from planeshift.render import adapter, cells, clusters, stores, topology
 
 SERVICES: Path = ("spec", "services")
 
@@ -21,6 +21,7 @@ def check(loaded: Loaded) -> list[Problem]:
     """Every cross-field problem of a cloud (PS2xx). Rules that build on names run only where the names are right."""
     cloud, document = loaded.cloud, loaded.document
     problems = [*_names(cloud, document), *_services(cloud, document), *_backends(cloud, document)]
+    problems += [*cells.check(cloud, document), *clusters.check(cloud, document)]
     if not problems:
         problems = [
             *_weights(cloud, document),
@@ -64,15 +65,50 @@ def _names(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
         if host.via == "lab" and _loopback(host.address):
             hint = "`planeshift lab status` shows it."
             yield Problem("PS108", f"`address` of the host `{host.name}` is missing", here, hint=hint)
-        if host.lab and host.via != "lab":
-            yield Problem(
-                "PS107", "`lab` goes with `via: lab`", document.where(("spec", "hosts", index, "lab"), key=True)
-            )
+        if host.via == "ssh" and "address" not in host.model_fields_set:
+            hint = "It is where the edge reaches the host's services; ssh connects to it as well."
+            yield Problem("PS108", f"`address` of the host `{host.name}` is missing", here, hint=hint)
+        for kind in ("lab", "ssh"):
+            if getattr(host, kind) and host.via != kind:
+                where = document.where(("spec", "hosts", index, kind), key=True)
+                yield Problem("PS107", f"`{kind}` goes with `via: {kind}`", where)
+        if host.supervisor == "systemd" and host.via not in ("local", "ssh"):
+            where = document.where(("spec", "hosts", index, "supervisor"), key=True)
+            yield Problem("PS107", f"`supervisor: systemd` does not go with `via: {host.via}`", where)
     ours = [h.name for h in spec.hosts if h.via == "local"]
     for index, edge in enumerate(spec.edges):
+        yield from _driven(cloud, document, index, edge)
         if edge.host is not None and edge.host not in ours:
             where = document.where(("spec", "edges", index, "host"))
             yield Problem("PS201", f"no host of ours is called `{edge.host}`", where, hint=nearest(edge.host, ours))
+
+
+def _driven(cloud: model.Cloud, document: Document, index: int, edge: model.Edge) -> Iterator[Problem]:
+    """An edge of somebody else's has a socket and names; one of ours has neither."""
+    path: Path = ("spec", "edges", index)
+    if edge.mode == "managed":
+        for key in (k for k in ("socket", "services") if getattr(edge, k)):
+            where = document.where((*path, key), key=True)
+            yield Problem("PS107", f"`{key}` goes with `mode: driven`", where)
+        return
+    if not edge.socket:
+        hint = "`socket: /run/haproxy/admin.sock` names it."
+        yield Problem("PS108", f"`socket` of the edge `{edge.name}` is missing", document.where(path), hint=hint)
+    for name, driven in edge.services.items():
+        if name not in topology.ours(cloud):
+            where = document.where((*path, "services", name), key=True)
+            hint = nearest(name, list(topology.ours(cloud)))
+            yield Problem("PS205", f"this cloud runs no service `{name}`", where, hint=hint)
+            continue
+        backends = cloud.spec.services[name].backends
+        for backend in driven.servers:
+            where = document.where((*path, "services", name, "servers", backend), key=True)
+            if backend not in backends:
+                hint = nearest(backend, list(backends))
+                yield Problem("PS202", f"{name} has no backend `{backend}`", where, hint=hint)
+            elif backends[backend].hosts and len(driven.servers[backend]) != len(backends[backend].hosts):
+                what = f"{len(driven.servers[backend])} names for {len(backends[backend].hosts)} hosts"
+                yield Problem("PS107", f"the servers of `{backend}` are {what}", where)
 
 
 def _services(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
@@ -169,7 +205,7 @@ def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend
         yield Problem("PS218", f"{what} has {word}", document.where(path, key=True))
         return
     if backend.hosts:
-        for key in ("replicas", "image", "autoscale", "resources"):
+        for key in ("replicas", "image", "autoscale", "resources", "chart"):
             if getattr(backend, key):
                 where = document.where((*path, key), key=True)
                 yield Problem("PS218", f"`{key}` is for pods, and {what} is of hosts", where)
@@ -187,6 +223,8 @@ def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend
     if backend.autoscale and (backend.replicas or backend.autoscale.min > backend.autoscale.max):
         where = document.where((*path, "autoscale"), key=True)
         yield Problem("PS218", f"{what}: `autoscale` goes from `min` to `max`, and `replicas` has no part in it", where)
+    if backend.chart:
+        yield from _chart(cloud, document, path, what, backend, backend.chart)
     if not (backend.image or cluster.lab or cluster.registry):
         hint = "Give the backend an `image`, or its cluster a `registry` that images are pushed to."
         where = document.where((*path, "cluster"))
@@ -198,20 +236,52 @@ def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend
         yield Problem("PS110", "`server: httpd` of pods is not yet supported", where)
 
 
+def _chart(
+    cloud: model.Cloud, document: Document, path: Path, what: str, backend: model.Backend, chart: model.Chart
+) -> Iterator[Problem]:
+    """A chart that is not ours has a repository, and says itself what ours are told by keys of the backend."""
+    if not cloud.spec.charts.repository:
+        where, hint = document.where((*path, "chart"), key=True), "`charts: {repository: https://…}` names it."
+        yield Problem("PS228", f"{what} names a chart, and the cloud no repository", where, hint=hint)
+    if chart.adapter != "planeshift":
+        for key in ("autoscale", "resources"):
+            if getattr(backend, key):
+                where, hint = document.where((*path, key), key=True), "Say it in the chart's `values`."
+                yield Problem("PS218", f"`{key}` is for our own charts, and {what} has another", where, hint=hint)
+    if isinstance(chart.adapter, dict):
+        for name in dict.fromkeys(adapter.unknown(chart.adapter)):
+            where, known = document.where((*path, "chart", "adapter"), key=True), list(adapter.FACTS)
+            hint = nearest(name, known) or f"There are {', '.join(known)}."
+            yield Problem("PS228", f"the adapter's {{{name}}} stands for nothing", where, hint=hint)
+
+
 def _weights(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
-    for name, service in cloud.spec.services.items():
-        path = (*SERVICES, name, "backends")
-        shares = topology.weights(service)
-        without = [n for n, b in service.backends.items() if b.weight is None]
-        if len(service.backends) > 1 and without:
-            rest = 100 - sum(b.weight or 0 for b in service.backends.values())
+    for mover in topology.movers(cloud):
+        name = mover.partition("@")[0]
+        service, path = cloud.spec.services[name], (*SERVICES, name, "backends")
+        shares = topology.weights(cloud, mover)
+        unlike = [n for n in shares if topology.takers(name, service.backends[n]) != _takers(cloud, name, shares)]
+        if mover != name and unlike:
+            where, hint = (
+                document.where((*path, unlike[0]), key=True),
+                "Give them the same `components`, or no weights.",
+            )
+            yield Problem("PS233", f"backends of {mover} with weights run different programs", where, hint=hint)
+        without = [n for n in shares if service.backends[n].weight is None]
+        if len(shares) > 1 and without:
+            rest = 100 - sum(shares.values())
             hint = f"`weight: {rest}` would make 100." if len(without) == 1 and rest >= 0 else ""
             where = document.where((*path, without[0]), key=True)
-            yield Problem("PS202", f"of several backends of {name}, `{without[0]}` has no weight", where, hint=hint)
-        elif service.backends and sum(shares.values()) != 100:
+            yield Problem("PS202", f"of several backends of {mover}, `{without[0]}` has no weight", where, hint=hint)
+        elif shares and sum(shares.values()) != 100:
             total = sum(shares.values())
             where = document.where((*path, next(iter(shares)), "weight"))
-            yield Problem("PS202", f"the weights of {name} make {total}, not 100", where)
+            yield Problem("PS202", f"the weights of {mover} make {total}, not 100", where)
+
+
+def _takers(cloud: model.Cloud, service: str, shares: Mapping[str, int]) -> frozenset[str]:
+    """What the first of these backends runs that takes messages."""
+    return topology.takers(service, cloud.spec.services[service].backends[next(iter(shares))])
 
 
 def _releases(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
@@ -264,6 +334,8 @@ def _sharing(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
             yield from _reachable(cloud, document, name, "pods", "the cluster's nodes")
         elif "lab" in machines:
             yield from _reachable(cloud, document, name, "lab hosts", "the lab's hosts")
+        elif "ssh" in machines:
+            yield from _reachable(cloud, document, name, "hosts elsewhere", "those hosts")
 
 
 def _reachable(cloud: model.Cloud, document: Document, name: str, what: str, who: str) -> Iterator[Problem]:
@@ -278,8 +350,13 @@ def _reachable(cloud: model.Cloud, document: Document, name: str, what: str, who
             where,
             hint=declare,
         )
-    elif _loopback(database.host or ""):
-        yield Problem("PS219", f"{what} of {name} cannot reach a database at {database.host}", where, hint=hint)
+    for kind, store in (
+        *(("database", s) for s in stores.all_databases(cloud, name)),
+        *(("message bus", s) for s in stores.all_buses(cloud, name)),
+    ):
+        for host in dict.fromkeys(host for host, _ in store.hosts if _loopback(host)):
+            what_ = f"{what} of {name} cannot reach the {kind} of {store.name} at {host}"
+            yield Problem("PS219", what_, where, hint=hint)
     internal = urlsplit(topology.identity_url(cloud)).hostname or ""
     if _loopback(internal):
         face = f"Give the edge an `address`, or the internal endpoint a `host`, that {who} can reach."
@@ -309,7 +386,7 @@ def _endpoints(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
         if (tls and bool(tls.certificate) != bool(tls.key)) or (tls and bool(tls.certificate) == tls.trial):
             where = document.where(("spec", "endpoints", name, "tls"))
             yield Problem("PS214", "`tls` takes `certificate` and `key`, or `trial: true`", where)
-    if not any(h.via == "local" for h in cloud.spec.hosts):
+    if not any(h.via == "local" for h in cloud.spec.hosts) and any(e.mode == "managed" for e in topology.edges(cloud)):
         yield Problem("PS201", "no host is of ours, so nothing can run the edge", document.where(("spec", "hosts")))
 
 
@@ -317,6 +394,8 @@ def _ports(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
     taken: dict[tuple[str, int], str] = {}
     listeners: list[tuple[str, int, str, Path]] = []
     for index, edge in enumerate(topology.edges(cloud)):
+        if edge.mode == "driven":
+            continue
         path: Path = ("spec", "edges", index)
         listeners.append((edge.address, edge.statistics.port, f"statistics of the edge {edge.name}", path))
         for service in topology.ours(cloud):
@@ -324,10 +403,15 @@ def _ports(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
                 listeners.append((bind.address, bind.port, f"{service} at the edge {edge.name}", (*SERVICES, service)))
     for unit in topology.units(cloud):
         path = (*SERVICES, unit.service, "backends", unit.backend)
-        listeners.append((unit.address, unit.port, f"{unit.service}/{unit.backend} on {unit.host}", path))
-    for pods in topology.pods(cloud):
+        if unit.port:
+            listeners.append((unit.address, unit.port, f"{unit.service}/{unit.backend} on {unit.host}", path))
+    for pods in (p for p in topology.pods(cloud) if p.port):
         path = (*SERVICES, pods.service, "backends", pods.backend)
-        listeners.append((f"{pods.cluster}'s nodes", pods.port, f"{pods.service}/{pods.backend}", path))
+        what = f"{pods.service}/{pods.backend}"
+        if topology.cluster(cloud, pods.cluster).ingress:
+            listeners += [(topology.hop_address(cloud, e), pods.port, what, path) for e in topology.edges(cloud)]
+        else:
+            listeners.append((f"{pods.cluster}'s nodes", pods.port, what, path))
     for address, port, what, path in listeners:
         other = taken.get((address, port)) or taken.get(("0.0.0.0", port))  # noqa: S104 - compared, not bound
         if other:

@@ -50,6 +50,7 @@ def post_request(worker, request, environ, response):
             pass
 """
 WSGI_MODULE = "planeshift_wsgi"
+_TITLES = {"SPT_NOENV": "1"}  # else a process title is written over the environment, and our marker with it
 
 
 def bind(unit: Unit, directory: str) -> str:
@@ -64,9 +65,8 @@ def wsgi_application(component: Component) -> str:
     return f"{WSGI_MODULE}:application" if "\n" in component.wsgi else component.wsgi
 
 
-def files(unit: Unit, directory: str, wsgi: str) -> dict[str, File]:
+def files(unit: Unit, component: Component, directory: str, wsgi: str) -> dict[str, File]:
     """The server's own files, by path below the unit's directory; `wsgi` is the component's, filled in."""
-    component = unit.component
     own: dict[str, object] = {
         "bind": bind(unit, directory),
         "workers": component.workers,
@@ -77,7 +77,7 @@ def files(unit: Unit, directory: str, wsgi: str) -> dict[str, File]:
     if "\n" in wsgi:
         result[f"{WSGI_MODULE}.py"] = File(wsgi.encode())
     if unit.httpd:
-        result["httpd.conf"] = File(_httpd(unit, directory))
+        result["httpd.conf"] = File(_httpd(unit, component, directory))
     return result
 
 
@@ -111,12 +111,38 @@ def _settings(component: Component, directory: str, run: str, own: Mapping[str, 
 
 def programs(unit: Unit, directory: str, environment: dict[str, str], installed: str, log: str) -> list[Program]:
     """What the supervisor runs for a unit."""
-    component = unit.component
-    # Without SPT_NOENV a process title is written over the environment, and our marker with it.
+    return [
+        program
+        for component in unit.components
+        for program in (_served if component.wsgi else _running)(
+            unit, component, directory, environment, installed, log
+        )
+    ]
+
+
+def _running(
+    unit: Unit, component: Component, directory: str, environment: dict[str, str], installed: str, log: str
+) -> list[Program]:
+    """A program that serves no HTTP. It reads its files when it starts, so a reload starts it anew."""
+    return [
+        Program(
+            name=component.name,
+            argv=(f"{installed}/bin/{component.command[0]}", *component.command[1:]),
+            environment=environment | {MARKER: f"{directory}#{component.name}", **_TITLES},
+            log=f"{log}/{component.name}.log",
+            reload_signal="",
+            stop_seconds=component.drain + 10,
+        )
+    ]
+
+
+def _served(
+    unit: Unit, component: Component, directory: str, environment: dict[str, str], installed: str, log: str
+) -> list[Program]:
     # The place is named here as well, since a program that is to listen elsewhere must be started anew.
     marked = environment | {
         MARKER: f"{directory}#{component.name}",
-        "SPT_NOENV": "1",
+        **_TITLES,
         "PLANESHIFT_BIND": bind(unit, directory),
     }
     result = [
@@ -146,7 +172,7 @@ def programs(unit: Unit, directory: str, environment: dict[str, str], installed:
     return result
 
 
-def _httpd(unit: Unit, directory: str) -> bytes:
+def _httpd(unit: Unit, component: Component, directory: str) -> bytes:
     """Apache before the WSGI server: the site's own snippets (`config/SERVICE/httpd/*.conf`) load what they need."""
     modules = "mpm_event authz_core proxy proxy_http headers env unixd"
     load = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in modules.split()[:-1])
@@ -158,7 +184,7 @@ PidFile {directory}/httpd.pid
 Listen {unit.address}:{unit.port}
 {load}
 ErrorLog /dev/stderr
-GracefulShutdownTimeout {unit.component.drain}
+GracefulShutdownTimeout {component.drain}
 TimeOut 600
 IncludeOptional {directory}/home/.{unit.service}/httpd/*.conf
 ProxyRequests Off

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from urllib.parse import quote
+from dataclasses import dataclass
 
-from planeshift.catalog.spec import Secret, ServiceSpec, Site
+from planeshift.catalog.spec import NO_BUS, Secret, ServiceSpec, Site
 from planeshift.model import cloud as model
-from planeshift.render import files, topology
+from planeshift.render import files, stores, topology
 from planeshift.render.desired import EDGE_SECRETS, File, Override, SecretValues, Tree
 
 TRIAL_TLS = "trial_tls"
-_PLAIN = "!\"#$&'()*+,-.:;<=>?[\\]^_`{|}~ "
 
 
 def secret_path(cloud: model.Cloud, service: str) -> str:
@@ -33,6 +32,16 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class Place:
+    """What tells a backend's place from others of the same service."""
+
+    host: str = ""
+    own: str = ""  # a directory for it alone
+    cell: str = ""
+    components: frozenset[str] = frozenset()
+
+
 class Sites:
     """The files of every place, from the same cloud, operator's files and secrets."""
 
@@ -48,9 +57,18 @@ class Sites:
         return files.configuration(spec, site, operator)
 
     def site(
-        self, spec: ServiceSpec, release: str, config: str, data: str, programs: str, database: str, ca_file: str
+        self,
+        spec: ServiceSpec,
+        release: str,
+        config: str,
+        data: str,
+        programs: str,
+        database: str,
+        ca_file: str,
+        place: Place | None = None,
     ) -> Site:
         """A place, where `config`, `data` and `programs` are directories, `database` a URL with its password."""
+        place = place or Place()
         public, internal = topology.urls(self.cloud, spec.name)
         operator = files.operator_files(self.tree, config_path(self.cloud, spec.name))
         return Site(
@@ -65,6 +83,12 @@ class Sites:
             cache=self.caches(spec.name),
             secrets=self.secrets.get(spec.name, {}),
             ca_file=ca_file,
+            transport=self.transport_url(spec.name, place.cell),
+            cell=place.cell,
+            cell_database=self.cell_database_url(spec.name, place.cell),
+            host=place.host,
+            own=place.own or data,
+            components=place.components,
             shipped={
                 name: f"{config}/{name}" if name in operator else f"{programs}/{path}"
                 for name, path in spec.layout.shipped.items()
@@ -79,22 +103,30 @@ class Sites:
 
     def database_url(self, service: str, sqlite: str, *, with_password: bool) -> str:
         """The SQLAlchemy URL of a service's database; `sqlite` is the file where it is one."""
-        database = topology.database(self.cloud, service)
-        if database is None or database.engine == topology.SQLITE:
+        store = stores.database(self.cloud, service)
+        if store is None:
             return f"sqlite:///{sqlite}"
         secrets = self.secrets.get(service, {})
-        # A rotated credential names its user in the secret file.
-        user, password = secrets.get("database_user") or database.user or service, secrets.get("database_password", "")
-        # No more is quoted than a URL needs: Keystone's migrations cannot have a % in theirs.
-        credentials = f"{user}:{quote(str(password), safe=_PLAIN)}" if with_password else user
-        return f"mysql+pymysql://{credentials}@{database.host}:{database.port}/{database.name or service}?charset=utf8"
+        return stores.database_url(store, store.credentials(secrets) if with_password else store.chosen(secrets))
+
+    def cell_database_url(self, service: str, cell: str) -> str:
+        """The same of a cell of the service, of cell0 where none is named; empty where it has none."""
+        found = stores.in_cells(self.cloud, service)
+        store = stores.database(self.cloud, service, cell or stores.ZERO) if found else None
+        return stores.database_url(store, store.credentials(self.secrets.get(service, {}))) if store else ""
+
+    def transport_url(self, service: str, cell: str = "") -> str:
+        """The oslo.messaging URL of a service, or of a cell of it, with its password; empty where it has none."""
+        if cell == stores.ZERO:
+            return NO_BUS
+        store = stores.bus(self.cloud, service, cell)
+        return stores.transport_url(store, store.credentials(self.secrets.get(service, {}))) if store else ""
 
     # --- a certificate for a trial
 
     def has_trial(self) -> bool:
         """Whether an endpoint wants a certificate of our own making."""
-        found = topology.faces(self.cloud)
-        return any(e.tls and e.tls.trial for e in (found.public, found.internal))
+        return topology.has_trial(self.cloud)
 
     def trial(self) -> Mapping[str, str]:
         """The trial certificate authority and certificate, once they are made."""

@@ -1,13 +1,28 @@
-"""supervisord's configuration for one unit. Pure. Format: http://supervisord.org/configuration.html."""
+"""What a unit's supervisor reads. Pure. Format of supervisord's: http://supervisord.org/configuration.html."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from planeshift.render.desired import Program
+from planeshift.render import systemd
+from planeshift.render.desired import File, HostPaths, Program
 
 MARKER = "PLANESHIFT_UNIT"
+SUPERVISORD = "supervisord.conf"
+
+
+def files(paths: HostPaths, directory: str, log: str, identifier: str, programs: Sequence[Program]) -> dict[str, File]:
+    """The files, by path below the unit's `directory`, for the supervisor that its host has."""
+    if paths.supervisor == "systemd":
+        made = systemd.services(directory, paths.state, programs, root=paths.root)
+        return {name: File(content) for name, content in made.items()}
+    return {SUPERVISORD: File(supervisord(directory, f"{log}/supervisord.log", identifier, programs))}
+
+
+def supervision(digests: Mapping[str, str]) -> str:
+    """One digest of what a supervisor reads, of the digests of all files of a unit; empty where there is none."""
+    return "+".join(d for path, d in sorted(digests.items()) if path == SUPERVISORD or path.endswith(systemd.SUFFIX))
 
 
 def supervisord(directory: str, log: str, identifier: str, programs: Sequence[Program]) -> bytes:

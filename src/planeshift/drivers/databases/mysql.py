@@ -1,4 +1,4 @@
-"""MariaDB and MySQL that somebody else runs: looked at, backed up, migrated; never created or dropped."""
+"""MariaDB and MySQL: looked at, backed up, migrated; on a server of ours schemas and users are made. Never dropped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,19 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import DatabaseState
 from planeshift.ports import Say
 from planeshift.render.desired import DesiredDatabase
+from planeshift.render.servers import ADMINISTRATOR
 
 TRIAL = "_planeshift_trial"
+# What services and their migrations need, and a backup: no more, and nothing of other schemas.
+_RIGHTS = (
+    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER, "
+    "CREATE TEMPORARY TABLES, CREATE VIEW, SHOW VIEW"
+)
+# What a server of ours says that is down, or is still to be told of a schema and its user.
+_NOT_YET = {
+    *(ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR),
+    *(CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST, CR.CR_CONNECTION_ERROR),
+}
 
 
 class Mysql:
@@ -35,11 +46,39 @@ class Mysql:
                     heads = {h for (h,) in cursor.fetchall()}
                 done = bool(heads and exists and cursor.execute(exists))
         except pymysql.Error as error:
+            if database.server and error.args and error.args[0] in _NOT_YET:
+                return DatabaseState()
             return DatabaseState(problem=_reason(error, database))
         return DatabaseState(True, True, not tables - {"alembic_version"}, frozenset(heads), done)
 
-    def prepare(self, database: DesiredDatabase) -> None:
-        """Nothing: the schema is its owner's to make."""
+    def prepare(self, database: DesiredDatabase, password: str, admin: str) -> None:
+        """A schema and its user on a server of ours; otherwise nothing: it is its owner's to make."""
+        if not database.server:
+            return
+        _, user, host, port, name = _place(database)
+        trial = _trial(name)
+        statements: list[tuple[str, tuple[str, ...]]] = [
+            (f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4", ()),
+            ("CREATE USER IF NOT EXISTS %s@'%%' IDENTIFIED BY %s", (user, password)),
+            ("ALTER USER %s@'%%' IDENTIFIED BY %s", (user, password)),
+            *((f"GRANT {_RIGHTS} ON `{_literal(schema)}`.* TO %s@'%%'", (user,)) for schema in (name, trial)),
+        ]
+        try:
+            with _connection(host, port, ADMINISTRATOR, admin) as cursor:
+                for statement, values in statements:
+                    cursor.execute(statement, values)
+        except pymysql.Error as error:
+            code = error.args[0] if error.args else 0  # its words may hold a statement, and that a password
+            what = f"{host}:{port} does not let {ADMINISTRATOR} make the schema {name} ({type(error).__name__} {code})"
+            raise PlaneshiftError(Problem("PS501", what)) from None
+
+    def rows(self, database: DesiredDatabase, password: str, query: str) -> list[tuple[Any, ...]]:
+        try:
+            with _connect(database, password) as cursor:
+                cursor.execute(query)
+                return [tuple(row) for row in cursor.fetchall()]
+        except pymysql.Error as error:
+            raise PlaneshiftError(Problem("PS501", _reason(error, database))) from None
 
     def back_up(self, database: DesiredDatabase, password: str, target: Path, say: Say) -> None:
         partial = target.with_suffix(".partial")
@@ -54,7 +93,7 @@ class Mysql:
     def _try(self, database: DesiredDatabase, password: str, source: Path, say: Say) -> None:
         """Restore into a schema of its own, where the user may make one; otherwise say that it was not tried."""
         _, _, _, _, name = _place(database)
-        trial = name[: 64 - len(TRIAL)] + TRIAL
+        trial = _trial(name)
         try:
             with _connect(database, password) as cursor:
                 cursor.execute(f"CREATE DATABASE `{trial}`")
@@ -98,11 +137,27 @@ def _place(database: DesiredDatabase) -> tuple[str, str, str, int, str]:
     return parts.scheme, parts.username or "", parts.hostname or "", parts.port or 3306, parts.path.strip("/")
 
 
+def _trial(name: str) -> str:
+    """The schema that backups are restored into, as a test."""
+    return name[: 64 - len(TRIAL)] + TRIAL
+
+
+def _literal(schema: str) -> str:
+    """A schema's name in a GRANT, where `_` would stand for any character."""
+    return schema.replace("_", r"\_")
+
+
 @contextlib.contextmanager
 def _connect(database: DesiredDatabase, password: str) -> Iterator[Any]:
     _, user, host, port, name = _place(database)
+    with _connection(host, port, user, password, name) as cursor:
+        yield cursor
+
+
+@contextlib.contextmanager
+def _connection(host: str, port: int, user: str, password: str, schema: str | None = None) -> Iterator[Any]:
     connection = pymysql.connect(
-        host=host, port=port, user=user, password=password, database=name, connect_timeout=5, read_timeout=60
+        host=host, port=port, user=user, password=password, database=schema, connect_timeout=5, read_timeout=60
     )
     with connection, connection.cursor() as cursor:
         yield cursor

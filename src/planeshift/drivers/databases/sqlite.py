@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from planeshift.drivers import files
 from planeshift.errors import PlaneshiftError, Problem
@@ -33,7 +34,7 @@ class Sqlite:
             return DatabaseState(reachable=False, exists=True, problem=f"{path}: {error}")
         return DatabaseState(True, True, not tables - {"alembic_version"}, frozenset(heads), done)
 
-    def prepare(self, database: DesiredDatabase) -> None:
+    def prepare(self, database: DesiredDatabase, password: str, admin: str) -> None:
         path = Path(database.path)
         files.private(path.parent)
         try:
@@ -64,7 +65,14 @@ class Sqlite:
 
     def clear(self, database: DesiredDatabase, password: str) -> None:
         _remove(Path(database.path))
-        self.prepare(database)
+        self.prepare(database, password, "")
+
+    def rows(self, database: DesiredDatabase, password: str, query: str) -> list[tuple[Any, ...]]:
+        try:
+            with _open(Path(database.path), "ro") as connection:
+                return [tuple(row) for row in connection.execute(query)]
+        except sqlite3.Error as error:
+            raise PlaneshiftError(Problem("PS501", f"{database.path}: {error}")) from error
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -15,18 +15,21 @@ from planeshift.errors import PlaneshiftError, Problem
 
 SECONDS = 15.0  # for an answer
 CLOUD, SERVICE, BACKEND = "planeshift.dev/cloud", "planeshift.dev/service", "planeshift.dev/backend"
+# Of a Helm release: its chart's digest, and those of the objects that hold its files.
+CHART, CONFIG, SECRET = "planeshift.dev/chart", "planeshift.dev/config", "planeshift.dev/secret"
+ITEMS = "planeshift.dev/items"  # annotation of such an object: the path of each key
 
 
-def connect(name: str, kubeconfig: str, context: str, namespace: str) -> Client:
+def connect(name: str, kubeconfig: str, context: str, namespace: str, hint: str = "") -> Client:
     """A client of a cluster. An empty `kubeconfig` is KUBECONFIG, else the user's own; an empty `context` its current.
 
-    Raises PlaneshiftError (PS712) where the file does not say how to reach it.
+    Raises PlaneshiftError (PS712), with `hint`, where the file does not say how to reach it.
     """
     path = Path(kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or "~/.kube/config").expanduser()
     try:
         found = KubeConfig.from_file(path).get(context_name=context or None)
     except (ConfigError, OSError, KeyError, ValueError, TypeError) as error:
-        hint = "Name its file by `kubeconfig:` of the cluster, or by KUBECONFIG."
+        hint = hint or "Name its file by `kubeconfig:` of the cluster, or by KUBECONFIG."
         what = f"how to reach {name} is not said by {path}"
         raise PlaneshiftError(Problem("PS712", what, why=str(error), hint=hint)) from error
     if found is None:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod, Secret, Service
 
 from planeshift import catalog
@@ -20,15 +19,18 @@ from planeshift.drivers.kubernetes.talk import Talk
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
 from planeshift.ports import Archive, Say
-from planeshift.render.chart import chart, chart_digest
+from planeshift.render.chart import chart
 from planeshift.render.desired import ClusterView, DesiredPods
-from planeshift.render.pods import release_values
+from planeshift.render.pods import chart_digest, release_values
 
 _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 class KubernetesCluster:
-    """A declared cluster. `bringer` takes images to where its nodes find them; without one, nodes have them already."""
+    """A declared cluster. `bringer` takes images to where its nodes find them; without one, nodes have them already.
+
+    `hint` is what to do where the kubeconfig does not say how to reach it.
+    """
 
     def __init__(
         self,
@@ -39,9 +41,10 @@ class KubernetesCluster:
         namespace: str,
         helm: Callable[[], str],
         bringer: Bringer | None,
+        hint: str = "",
     ) -> None:
         self.name, self._cloud, self._bringer = name, cloud, bringer
-        self._talk = Talk(name, kubeconfig, context, namespace)
+        self._talk = Talk(name, kubeconfig, context, namespace, hint)
         self._find_helm, self._where = helm, (kubeconfig, context, namespace)
         self._jobs = Jobs(self._talk, cloud, lambda: self._helm)
         self._rollout = Rollout(self._talk)
@@ -59,18 +62,20 @@ class KubernetesCluster:
                 there = list(self._talk.client.list(Pod))
                 services = list(self._talk.client.list(Service))
         except PlaneshiftError as error:
-            return ClusterView(problem="; ".join(f"{p.message}: {p.why}" for p in error.problems))
+            why = "; ".join(f"{p.message}: {p.why}" for p in error.problems)
+            return ClusterView(problem=why, hint=error.problems[0].hint)
         counted: dict[str, dict[str, int]] = {}
         for pod in there:
             labels = pod.metadata.labels or {}
-            if pods.ready(pod) and labels.get(pods.COMPONENT) not in pods.COMMANDS and labels.get(pods.INSTANCE):
+            serves = labels.get(pods.COMPONENT) not in pods.COMMANDS and pods.TAKES not in labels
+            if serves and pods.ready(pod) and labels.get(pods.INSTANCE):
                 of_release = counted.setdefault(labels[pods.INSTANCE], {})
                 of_release[pod.spec.nodeName] = of_release.get(pod.spec.nodeName, 0) + 1
         carrying = {node for found in counted.values() for node in found}
         return ClusterView(
             nodes={n.metadata.name: a for n in nodes if (a := _address(n)) and _takes(n, carrying)},
             ready=counted,
-            balancers={s.metadata.name: a for s in services if (a := _balancer(s))},
+            balancers={_release_of(s): a for s in services if (a := _balancer(s))},
         )
 
     def pods(self, key: bytes) -> Mapping[str, PodsState]:
@@ -88,18 +93,19 @@ class KubernetesCluster:
 
     def _state(self, release: Release, key: bytes) -> PodsState:
         held = release.values
-        config = self._talk.get(ConfigMap, str(held.get("existingConfig", {}).get("name", "")))
-        secret = self._talk.get(Secret, str(held.get("existingSecret", {}).get("name", "")))
-        deployment = self._talk.get(Deployment, release.name)
+        config = self._talk.get(ConfigMap, release.config_map)
+        secret = self._talk.get(Secret, release.secrets)
+        running = self._rollout.workloads(release.name)
         there = pods.of(self._talk.client, release.name)
         return PodsState(
-            files=objects.digests(held, config, secret, key),
+            files=objects.digests(config, secret, key),
             status=release.status,
             values=held,
             chart=release.chart_digest,
-            wanted=int(deployment.spec.replicas or 0) if deployment else int(held.get("replicas") or 1),
-            ready=rollout.ready(deployment),
-            drift=tuple(rollout.drift(deployment, held)),
+            chart_name=release.chart_name,
+            wanted=sum(int(w.spec.replicas or 0) for w in running) if running else 1,
+            ready=sum(map(rollout.ready, running)),
+            drift=tuple(rollout.drift(running, release.manifest)),
             problem="; ".join(dict.fromkeys(filter(None, (pods.reason(p) for p in there if not pods.ready(p))))),
         )
 
@@ -137,7 +143,8 @@ class KubernetesCluster:
     def _put(self, wanted: Any) -> None:
         """Make an object that is named by its content, unless it is there; one that was tampered with is made anew."""
         there = self._talk.get(type(wanted), wanted.metadata.name)
-        if there and (there.data or {}) == (wanted.data or {}) and there.immutable:
+        same = there and (there.data or {}) == (wanted.data or {}) and there.immutable
+        if same and (there.metadata.annotations or {}).items() >= wanted.metadata.annotations.items():
             return
         if there:
             self._talk.client.delete(type(wanted), wanted.metadata.name)
@@ -168,12 +175,13 @@ class KubernetesCluster:
         with api.answering(self.name):
             self._mend(name, say)
             now = newest(self._releases(name)).get(name)
-            wanted = (release_values(desired, key), chart_digest(desired.pods.service))
+            wanted = (release_values(desired, key), chart_digest(desired))
             right = now and (now.values, now.chart_digest) == wanted
-            drift = tuple(rollout.drift(self._talk.get(Deployment, name), now.values)) if now else ()
+            drift = tuple(rollout.drift(self._rollout.workloads(name), now.manifest)) if now else ()
             if not right or drift or (now and now.status != "deployed"):
-                marks = objects.labels(self._cloud, desired)
-                self._helm.upgrade(name, chart(spec), wanted[0], marks)
+                marks = objects.release_labels(self._cloud, desired, key)
+                made_of = desired.chart.view.archive if desired.chart else chart(spec)
+                self._helm.upgrade(name, made_of, wanted[0], marks)
             self._rollout.wait(name, say)
             kept = {n for revision in self._releases(name) for n in revision.objects}
             self._forget(kept, objects.labels(self._cloud, desired))
@@ -220,6 +228,11 @@ def _takes(node: Any, carrying: set[str]) -> bool:
     taints = (node.spec and node.spec.taints) or []
     closed = any(t.effect in ("NoSchedule", "NoExecute") for t in taints) or (node.spec and node.spec.unschedulable)
     return node.metadata.name in carrying or not closed
+
+
+def _release_of(service: Any) -> str:
+    """The Helm release that a Service belongs to; by convention it has its name."""
+    return str((service.metadata.labels or {}).get(pods.INSTANCE) or service.metadata.name)
 
 
 def _balancer(service: Any) -> str:

@@ -27,18 +27,21 @@ class Helm:
         self._where += ["--kube-context", context] if context else []
 
     def upgrade(
-        self, name: str, chart: Mapping[str, bytes], values: Mapping[str, Any], labels: Mapping[str, str]
+        self, name: str, chart: Mapping[str, bytes] | bytes, values: Mapping[str, Any], labels: Mapping[str, str]
     ) -> None:
-        """Install a release, or upgrade it. Waits for nothing. Raises PlaneshiftError (PS714) with helm's own words."""
+        """Install a release, or upgrade it, from a chart's files or its archive. Waits for nothing.
+
+        Raises PlaneshiftError (PS714) with helm's own words.
+        """
         marks = ",".join(f"{key}={value}" for key, value in labels.items())
         flags = ["--install", "--values", "-", "--history-max", str(HISTORY), "--labels", marks]
-        with _directory(chart) as directory:
-            self._run(["upgrade", name, directory, *flags, *self._where], values)
+        with _laid(chart) as place:
+            self._run(["upgrade", name, place, *flags, *self._where], values)
 
     def template(self, name: str, chart: Mapping[str, bytes], values: Mapping[str, Any], template: str) -> str:
         """The text of one template of a chart, filled in."""
         flags = ["--values", "-", "--show-only", f"templates/{template}", "--kube-version", "1.35.0"]
-        with _directory(chart) as directory:
+        with _laid(chart) as directory:
             return self._run(["template", name, directory, "--namespace", self._namespace, *flags], values)
 
     def uninstall(self, name: str) -> None:
@@ -76,9 +79,14 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _directory(chart: Mapping[str, bytes]) -> Iterator[str]:
-    """A chart's files as a directory, for as long as helm reads it. It holds no secret."""
+def _laid(chart: Mapping[str, bytes] | bytes) -> Iterator[str]:
+    """A chart's files as a directory, or its archive, for as long as helm reads it. It holds no secret."""
     with tempfile.TemporaryDirectory(prefix="planeshift-chart-") as root:
+        if isinstance(chart, bytes):
+            archive = Path(root, "chart.tgz")
+            archive.write_bytes(chart)
+            yield str(archive)
+            return
         for path, content in chart.items():
             target = Path(root, path)
             target.parent.mkdir(parents=True, exist_ok=True)

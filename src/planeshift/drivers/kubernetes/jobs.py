@@ -22,7 +22,7 @@ from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
 from planeshift.render.chart import PROGRAMS, chart
 from planeshift.render.desired import DesiredPods
-from planeshift.render.pods import release_values
+from planeshift.render.pods import own_values
 
 COMMAND_SECONDS = 3600
 _ENVIRONMENT = "planeshift.dev/environment-of"
@@ -57,7 +57,7 @@ class Jobs:
         job = {"name": name, "argv": [f"{PROGRAMS}/bin/{argv[0]}", *argv[1:]], "deadline": COMMAND_SECONDS}
         if environment:
             job["environmentFrom"] = name
-        values = release_values(desired, key) | {"job": job}
+        values = own_values(desired, key) | {"job": job}
         text = self._helm().template(release, chart(catalog.service(desired.pods.service)), values, "job.yaml")
         body = next(filter(None, yaml.safe_load_all(text)))
         body["metadata"]["labels"] |= objects.labels(self._cloud, desired)

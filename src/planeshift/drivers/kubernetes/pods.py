@@ -10,6 +10,7 @@ from lightkube.core.exceptions import ApiError
 from lightkube.resources.core_v1 import Pod
 
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
+TAKES = "planeshift.dev/takes"  # label of what takes messages, which no edge sends anything
 COMMANDS = ("command", "migrate")  # components that end by themselves, see the chart's jobs
 _HOPELESS = {
     "CrashLoopBackOff",

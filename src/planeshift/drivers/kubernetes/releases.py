@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from planeshift.drivers.kubernetes.api import BACKEND, SERVICE
+from planeshift.drivers.kubernetes.api import BACKEND, CHART, CONFIG, SECRET, SERVICE
 from planeshift.render.chart import DIGEST
+from planeshift.render.desired import object_name
 
 MAX_BYTES = 16 * 1024 * 1024  # of a release, unpacked
 
@@ -28,16 +29,19 @@ class Release:
     revision: int
     status: str
     values: dict[str, Any]
+    chart_name: str
     chart_digest: str
     secret: str  # the object that holds it
     service: str
     backend: str
+    manifest: str
+    config_map: str  # that holds its files; empty where its labels do not say
+    secrets: str  # the Secret that holds its secret files
 
     @property
     def objects(self) -> set[str]:
         """The names of the ConfigMap and the Secret that hold its files."""
-        found = (self.values.get(kind, {}).get("name") for kind in ("existingConfig", "existingSecret"))
-        return {str(name) for name in found if name}
+        return {self.config_map, self.secrets} - {""}
 
 
 def decode(secret: Any) -> Release | None:
@@ -53,10 +57,14 @@ def decode(secret: Any) -> Release | None:
             revision=int(body["version"]),
             status=str(body["info"]["status"]),
             values=dict(body.get("config") or {}),
-            chart_digest=str((metadata.get("annotations") or {}).get(DIGEST, "")),
+            chart_name=str(metadata["name"]),
+            chart_digest=str(labels.get(CHART) or (metadata.get("annotations") or {}).get(DIGEST, "")),
             secret=str(secret.metadata.name),
             service=str(labels.get(SERVICE, "")),
             backend=str(labels.get(BACKEND, "")),
+            manifest=str(body.get("manifest") or ""),
+            config_map=object_name(body["name"], labels[CONFIG], secret=False) if labels.get(CONFIG) else "",
+            secrets=object_name(body["name"], labels[SECRET], secret=True) if labels.get(SECRET) else "",
         )
     except (KeyError, TypeError, ValueError, OSError, EOFError):
         return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lightkube.resources.apps_v1 import Deployment, ReplicaSet
+import yaml
+from lightkube.resources.apps_v1 import Deployment, ReplicaSet, StatefulSet
 from lightkube.resources.core_v1 import Pod
 
 from planeshift.drivers.kubernetes import pods
@@ -17,6 +18,8 @@ from planeshift.ports import Say
 
 READY_SECONDS = 600
 _REVISION, _TEMPLATE = "deployment.kubernetes.io/revision", "pod-template-hash"
+_HASH = "controller-revision-hash"  # of a StatefulSet's pods
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Rollout:
@@ -28,10 +31,11 @@ class Rollout:
     def wait(self, name: str, say: Say) -> None:
         """Wait until all pods of the newest generation are ready. Raises (PS718) with the reason where they are not."""
         began, told = time.monotonic(), 0.0
-        kinds = {Deployment: {"fields": {"metadata.name": name}}, Pod: {"labels": {pods.INSTANCE: name}}}
+        of_release: Any = {"labels": {pods.INSTANCE: name}}
+        kinds = dict.fromkeys((Deployment, StatefulSet, Pod), of_release)
         with news(self._talk.connect(), kinds) as wait:
-            while not complete(deployment := self._talk.get(Deployment, name)):
-                there = self._newest(name, deployment)
+            while not complete(running := self.workloads(name)):
+                there = self._newest(name, running)
                 stuck = pods.hopeless(there)
                 waited = time.monotonic() - began
                 if stuck or waited > READY_SECONDS:
@@ -42,16 +46,24 @@ class Rollout:
                     self._tell(name, there, waited, say)
                 wait(3)
 
-    def _newest(self, name: str, deployment: Any) -> list[Any]:
+    def workloads(self, name: str) -> list[Any]:
+        """The Deployments and StatefulSets of a release; each is one of the two kinds, by their common label."""
+        kinds: tuple[Any, ...] = (Deployment, StatefulSet)
+        return [w for kind in kinds for w in self._talk.client.list(kind, labels={pods.INSTANCE: name})]
+
+    def _newest(self, name: str, running: Sequence[Any]) -> list[Any]:
         """The pods of the newest generation: what older ones wait for is no concern of theirs any more."""
-        if deployment is None or not _observed(deployment):
+        if not all(map(_observed, running)):
             return []
-        sets = self._talk.client.list(ReplicaSet, labels={pods.INSTANCE: name})
-        revisions = {int((s.metadata.annotations or {}).get(_REVISION, 0)): s.metadata.labels for s in sets}
-        if not revisions:
-            return []
-        template = revisions[max(revisions)].get(_TEMPLATE)
-        return [p for p in pods.of(self._talk.client, name) if p.metadata.labels.get(_TEMPLATE) == template]
+        newest: dict[str, tuple[int, str]] = {}  # Deployment → its newest revision, and what its pods are marked with
+        for made in self._talk.client.list(ReplicaSet, labels={pods.INSTANCE: name}):
+            owner = next((o.name for o in made.metadata.ownerReferences or []), "")
+            revision = int((made.metadata.annotations or {}).get(_REVISION, 0))
+            newest[owner] = max(newest.get(owner, (-1, "")), (revision, made.metadata.labels.get(_TEMPLATE, "")))
+        marks = {mark for _, mark in newest.values()}
+        marks |= {w.status.updateRevision for w in running if getattr(w.status, "updateRevision", None)}
+        there = pods.of(self._talk.client, name)
+        return [p for p in there if {p.metadata.labels.get(_TEMPLATE), p.metadata.labels.get(_HASH)} & marks]
 
     def _tell(self, name: str, there: Sequence[Any], waited: float, say: Say) -> None:
         waiting = [p for p in there if not pods.ready(p) and not p.metadata.deletionTimestamp]
@@ -72,41 +84,57 @@ class Rollout:
         )
 
 
-def complete(deployment: Any) -> bool:
+def complete(running: Sequence[Any]) -> bool:
     """As kubectl rollout status has it, and no pod of before counts."""
-    if deployment is None:
-        return False
-    status, wanted = deployment.status, deployment.spec.replicas
-    if not _observed(deployment):
+    return bool(running) and all(map(_complete, running))
+
+
+def _complete(workload: Any) -> bool:
+    status, wanted = workload.status, workload.spec.replicas
+    if not _observed(workload):
         return False
     return (
         (status.updatedReplicas or 0) >= wanted
-        and ready(deployment) >= wanted
+        and ready(workload) >= wanted
         and (status.replicas or 0) == (status.updatedReplicas or 0)
     )
 
 
-def ready(deployment: Any) -> int:
+def ready(workload: Any) -> int:
     """How many of its newest pods take requests."""
-    if deployment is None or not _observed(deployment):
+    if not _observed(workload):
         return 0
-    return min(deployment.status.updatedReplicas or 0, deployment.status.availableReplicas or 0)
+    return min(workload.status.updatedReplicas or 0, workload.status.availableReplicas or 0)
 
 
-def drift(deployment: Any, values: Mapping[str, Any]) -> list[str]:
-    """What in the cluster is not as the release's values have it, for people to read."""
-    if deployment is None:
-        return ["its Deployment is gone"]
+def drift(running: Sequence[Any], manifest: str) -> list[str]:
+    """What in the cluster is not as a release's manifest has it, for people to read."""
+    there = {(type(w).__name__, w.metadata.name): w.spec for w in running}
     found = []
-    wanted = values.get("replicas")
-    if wanted is not None and deployment.spec.replicas != wanted:
-        found.append(f"{deployment.spec.replicas} pods instead of {wanted}")
-    image = deployment.spec.template.spec.containers[0].image
-    if values.get("image") and image != values["image"]:
-        found.append(f"image {image} instead of {values['image']}")
+    for kind, name, wanted in _released(manifest):
+        spec = there.get((kind, name))
+        if spec is None:
+            found.append(f"its {kind} is gone")
+            continue
+        if wanted.get("replicas") not in (None, spec.replicas):
+            found.append(f"{spec.replicas} pods instead of {wanted['replicas']}")
+        images = {c["name"]: c.get("image") for c in wanted["template"]["spec"]["containers"]}
+        for container in spec.template.spec.containers:
+            if images.get(container.name) not in (None, container.image):
+                found.append(f"image {container.image} instead of {images[container.name]}")
     return found
 
 
-def _observed(deployment: Any) -> bool:
+def _released(manifest: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The Deployments and StatefulSets of a manifest: kind, name and spec."""
+    for text in manifest.split("\n---"):
+        if not any(kind in text for kind in ("kind: Deployment", "kind: StatefulSet")):
+            continue
+        for body in yaml.load_all(text.removeprefix("---"), Loader=_LOADER):
+            if isinstance(body, dict) and body.get("kind") in ("Deployment", "StatefulSet"):
+                yield body["kind"], body["metadata"]["name"], body["spec"]
+
+
+def _observed(workload: Any) -> bool:
     """Whether its status is that of its newest generation."""
-    return bool(deployment.status and (deployment.status.observedGeneration or 0) >= deployment.metadata.generation)
+    return bool(workload.status and (workload.status.observedGeneration or 0) >= workload.metadata.generation)

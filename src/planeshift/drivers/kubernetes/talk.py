@@ -14,9 +14,9 @@ from planeshift.drivers.kubernetes import api
 class Talk:
     """A cluster's API, for one namespace. An empty `kubeconfig` is the user's own, an empty `context` its current one."""
 
-    def __init__(self, name: str, kubeconfig: str, context: str, namespace: str) -> None:
+    def __init__(self, name: str, kubeconfig: str, context: str, namespace: str, hint: str = "") -> None:
         self.name, self.namespace = name, namespace
-        self._kubeconfig, self._context = kubeconfig, context
+        self._kubeconfig, self._context, self._hint = kubeconfig, context, hint
 
     @cached_property
     def client(self) -> Any:  # its objects have every field optional, and we ask the API for what must be there
@@ -25,7 +25,7 @@ class Talk:
 
     def connect(self) -> Client:
         """A client of one's own, to be closed."""
-        return api.connect(self.name, self._kubeconfig, self._context, self.namespace)
+        return api.connect(self.name, self._kubeconfig, self._context, self.namespace, self._hint)
 
     def get(self, kind: Any, name: str) -> Any:
         """An object; None where there is none, or no name."""

@@ -1,12 +1,14 @@
 """A Kubernetes cluster in memory, and images. Implements `ports.Cluster` and `ports.Images`.
 
-A pod is a process of its node: it listens there, on the release's port, and has read the files of its objects.
+A pod is a process of its node: it listens there, on the release's port, and has read the files of its objects. One that
+takes messages listens nowhere.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from planeshift import catalog
 from planeshift.drivers.memory import commands, processes
@@ -15,9 +17,9 @@ from planeshift.drivers.memory.faults import Faults, Port, port
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
 from planeshift.ports import Archive, Say
-from planeshift.render.chart import PROGRAMS, chart_digest
-from planeshift.render.desired import ClusterView, DesiredPods, Environment, File, digest
-from planeshift.render.pods import release_values
+from planeshift.render.chart import PROGRAMS
+from planeshift.render.desired import ChartSource, ChartView, ClusterView, DesiredPods, Environment, File, digest
+from planeshift.render.pods import chart_digest, release_values
 
 
 class MemoryCluster(Port):
@@ -54,21 +56,24 @@ class MemoryCluster(Port):
 
     def _state(self, unit: str, release: ReleaseData, key: bytes) -> PodsState:
         files = {path: file for name in release.objects for path, file in self._there.objects.get(name, {}).items()}
-        wanted = sum(release.pods.values())
+        takers = sum((release.values.get("takers") or {}).values())
+        wanted = sum(release.pods.values()) + takers
         alive = {p.listens[0][0] for p in self._running(unit)}
         ready = sum(count for node, count in release.pods.items() if self._there.nodes.get(node) in alive)
+        ready += sum(not p.listens for p in processes.of(self.data, unit))
         return PodsState(
             files={p: digest(f.content, f.mode, key if f.secret else b"") for p, f in files.items()},
             status=release.status,
             values=release.values,
             chart=release.chart,
+            chart_name=release.chart_name,
             wanted=wanted,
             ready=ready,
             drift=("its Deployment is gone",) if release.gone else (),
         )
 
     def _running(self, unit: str) -> list[ProcessData]:
-        return [p for p in processes.of(self.data, unit) if processes.up(self.data, p.listens[0])]
+        return [p for p in processes.of(self.data, unit) if p.listens and processes.up(self.data, p.listens[0])]
 
     def _reachable(self) -> None:
         if self._there.problem:
@@ -143,7 +148,7 @@ class MemoryCluster(Port):
         there, unit = self._there, desired.pods.id
         history = there.releases.setdefault(unit, [])
         history[:] = [r for r in history if not r.status.startswith("pending-")]
-        wanted = (release_values(desired, key), chart_digest(desired.pods.service))
+        wanted = (release_values(desired, key), chart_digest(desired))
         if (
             not history
             or (history[-1].values, history[-1].chart) != wanted
@@ -162,11 +167,17 @@ class MemoryCluster(Port):
 
     def _revision(self, desired: DesiredPods, key: bytes) -> ReleaseData:
         values = release_values(desired, key)
-        nodes, replicas = sorted(self._there.nodes), int(values.get("replicas", 2))
+        nodes, replicas = sorted(self._there.nodes), int(desired.values.get("replicas", 2))
+        replicas = replicas if desired.values.get("serve", True) else 0
         pods = {node: len(range(index, replicas, len(nodes))) for index, node in enumerate(nodes)}
         objects = tuple(desired.object_name(key, secret=secret) for secret in (False, True))
         return ReleaseData(
-            "pending-upgrade", values, chart_digest(desired.pods.service), objects, {n: c for n, c in pods.items() if c}
+            "pending-upgrade",
+            values,
+            chart_digest(desired),
+            desired.chart.source.name if desired.chart else desired.pods.service,
+            objects,
+            {n: c for n, c in pods.items() if c},
         )
 
     def _replace(self, desired: DesiredPods, key: bytes, release: ReleaseData) -> None:
@@ -178,7 +189,7 @@ class MemoryCluster(Port):
             desired.pods.release,
         )
         for node, address in self._there.nodes.items():
-            mine = [p for p in processes.of(self.data, unit) if p.listens[0][0] == address]
+            mine = [p for p in processes.of(self.data, unit) if p.listens and p.listens[0][0] == address]
             if node in release.pods and mine and mine[0].read == files:
                 continue
             processes.kill(self.data, *mine)
@@ -188,8 +199,19 @@ class MemoryCluster(Port):
                 self.data.processes[pid] = ProcessData(
                     pid, pid * 10, unit, name, 1, (place,), desired.pods.environment, files
                 )
+        self._take(desired, files)
         if len(self._running(unit)) < len(release.pods):
             raise PlaneshiftError(Problem("PS718", f"the pods of {desired.pods.name} are not ready after 600 s"))
+
+    def _take(self, desired: DesiredPods, files: dict[str, File]) -> None:
+        """As many pods of each program that takes messages as the values say."""
+        pods = desired.pods
+        for name, wanted in desired.values.get("takers", {}).items():
+            mine = [p for p in processes.of(self.data, pods.id) if p.program == name]
+            processes.kill(self.data, *[p for p in mine if p.read != files], *mine[wanted:])
+            for _ in range(wanted - sum(p.program == name for p in processes.of(self.data, pods.id))):
+                pid = self.data.pid()
+                self.data.processes[pid] = ProcessData(pid, pid * 10, pods.id, name, 1, (), pods.environment, files)
 
     @port(changes=True)
     def remove(self, unit: str) -> None:
@@ -221,3 +243,26 @@ class MemoryImages(Port):
         if environment not in self.data.images:
             raise PlaneshiftError(Problem("PS423", f"there is no image of {environment}"))
         yield f"/images/{environment}.tar"
+
+
+class MemoryCharts(Port):
+    """Charts of a repository, by source, and the digests that were recorded."""
+
+    role = "charts"
+
+    @port(changes=False)
+    def views(self, sources: Iterable[ChartSource]) -> Mapping[ChartSource, ChartView]:
+        return {source: self._view(source) for source in sources}
+
+    def _view(self, source: ChartSource) -> ChartView:
+        archive, recorded = self.data.charts.get(source, b""), self.data.recorded.get(source, "")
+        digest = hashlib.sha256(archive).hexdigest()
+        if not archive:
+            return ChartView(recorded, problems=(Problem("PS434", f"there is no chart {source}"),))
+        if recorded not in ("", digest):
+            return ChartView(recorded, problems=(Problem("PS438", f"the chart {source} is not what it was"),))
+        return ChartView(digest, archive)
+
+    @port(changes=True)
+    def record(self, source: ChartSource) -> None:
+        self.data.recorded.setdefault(source, hashlib.sha256(self.data.charts[source]).hexdigest())

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 from planeshift import catalog
 from planeshift.catalog.spec import ServiceSpec
-from planeshift.drivers.memory import processes
+from planeshift.drivers.memory import cells, processes
 from planeshift.drivers.memory.data import Command, Data, DatabaseData, KeystoneData
+from planeshift.drivers.memory.users import credentials, may_use
 from planeshift.errors import PlaneshiftError, Problem
+from planeshift.render.desired import File
 
 
 def perform(data: Data, command: Command) -> None:
     """Do what a command does, to its end. Raises PlaneshiftError (PS603) where it fails."""
-    service, release, database = _target(data, command)
-    spec = catalog.service(service)
+    service, release, database, files = _target(data, command)
+    spec, anew = catalog.service(service), {s.anew: s.name for s in catalog.service(service).secrets if s.anew}
     words = (command.argv[0].rsplit("/", 1)[1], *command.argv[1:])
     if words[:2] == ("python", "-c"):
         return  # it looks whether the application can be loaded
+    if cells.perform(data, service, release, database, words, command.environment):
+        return
     migration = spec.migration
     heads = frozenset(catalog.facts(service, release)["heads"])
     if not _known(service, release, database.heads):
@@ -33,6 +36,11 @@ def perform(data: Data, command: Command) -> None:
         if not (processes.expanded(service, release) <= database.heads or heads <= database.heads):
             raise failed(words, "the schema is not expanded")
         database.heads = heads
+    elif words in anew:
+        found = processes.keys(files, service, anew[words])
+        if database.keystone.sealed not in ("", *found.values()):
+            raise failed(words, "CredentialEncryptionError")
+        database.keystone.sealed = found[max(found)]
     elif spec.bootstrap and words == spec.bootstrap.command:
         _bootstrap(spec, database, command.environment, words)
     else:
@@ -41,7 +49,7 @@ def perform(data: Data, command: Command) -> None:
 
 def half(data: Data, command: Command) -> None:
     """Do the first half of a command: a migration leaves tables without their heads."""
-    service, _, database = _target(data, command)
+    service, _, database, _ = _target(data, command)
     spec = catalog.service(service)
     words = (command.argv[0].rsplit("/", 1)[1], *command.argv[1:])
     if words == spec.migration.create and not database.heads:
@@ -55,8 +63,8 @@ def failed(words: tuple[str, ...], why: str) -> PlaneshiftError:
     return PlaneshiftError(Problem("PS603", f"`{' '.join(words[:3])}` exited 1", why=why))
 
 
-def _target(data: Data, command: Command) -> tuple[str, str, DatabaseData]:
-    """The service, release and database that a command acts on, by its environment and the files where it runs."""
+def _target(data: Data, command: Command) -> tuple[str, str, DatabaseData, Mapping[str, File]]:
+    """The service, release and database that a command acts on, by its environment and the files where it runs; these."""
     installed = data.environments.get(command.host, {}).get(processes.environment_of(command.argv[0]))
     name, files = command.argv[0].rsplit("/", 1)[-1], command.files
     if not files:
@@ -70,9 +78,9 @@ def _target(data: Data, command: Command) -> tuple[str, str, DatabaseData]:
     database = data.databases.get(place)
     if database is None:
         raise failed((name,), "unable to open database file")
-    if database.password and database.password != unquote(url.partition("://")[2].rpartition("@")[0].partition(":")[2]):
+    if not may_use(data, place, *credentials(url)):
         raise failed((name,), "Access denied")
-    return service, release, database
+    return service, release, database, files
 
 
 def _known(service: str, release: str, heads: frozenset[str]) -> bool:

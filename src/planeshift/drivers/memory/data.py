@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from planeshift.catalog.spec import SecretValue
-from planeshift.render.desired import File
+from planeshift.plan.observed import Standing
+from planeshift.render.desired import ChartSource, File
+from planeshift.traffic.gates import Counters
+from planeshift.traffic.lines import Request
 
 Place = tuple[str, int]  # address and port
 
@@ -73,6 +76,7 @@ class KeystoneData:
     services: dict[str, str] = field(default_factory=dict)  # type → name
     endpoints: dict[tuple[str, str], str] = field(default_factory=dict)
     roles: dict[str, set[str]] = field(default_factory=dict)  # user → roles on the service project
+    sealed: str = ""  # the key that stored credentials are encrypted with
 
 
 @dataclass
@@ -82,7 +86,7 @@ class DatabaseData:
     heads: frozenset[str] = frozenset()
     tables: bool = False
     keystone: KeystoneData = field(default_factory=KeystoneData)
-    password: str = ""  # mysql: of its user
+    rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)  # by query
 
 
 @dataclass
@@ -112,6 +116,7 @@ class ReleaseData:
     status: str
     values: dict[str, Any]
     chart: str
+    chart_name: str
     objects: tuple[str, ...]
     pods: dict[str, int]
     gone: bool = False  # somebody removed its Deployment
@@ -129,6 +134,15 @@ class ClusterData:
 
 
 @dataclass
+class TrafficData:
+    """What an edge has served: lines of its log, how many of them were lost, and its counters by (frontend, server)."""
+
+    lines: list[Request] = field(default_factory=list)
+    lost: int = 0
+    counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
+
+
+@dataclass
 class Data:
     """The world. Hosts are told apart by the first part of their units' ids."""
 
@@ -141,10 +155,16 @@ class Data:
     commands: list[Command] = field(default_factory=list)
     clusters: dict[str, ClusterData] = field(default_factory=dict)
     images: set[str] = field(default_factory=set)  # ids of the environments that they hold
+    charts: dict[ChartSource, bytes] = field(default_factory=dict)  # what a repository has
+    recorded: dict[ChartSource, str] = field(default_factory=dict)  # digests
 
     databases: dict[str, DatabaseData] = field(default_factory=dict)  # by URL without credentials
+    users: dict[str, dict[str, str]] = field(default_factory=dict)  # place → user → password; no place: anybody may
     notes: dict[str, NoteData] = field(default_factory=dict)
+    vhosts: dict[tuple[str, str], str] = field(default_factory=dict)  # address:port/vhost, user → password
     backups: dict[str, list[DatabaseData]] = field(default_factory=dict)
+
+    traffic: dict[str, TrafficData] = field(default_factory=dict)  # by the edge's unit
 
     elsewhere: dict[Place, KeystoneData | None] = field(default_factory=dict)  # what somebody else serves, well
 
@@ -157,6 +177,12 @@ class Data:
     lease: int = 0  # counts up with each lease, and when one is taken away
     journal: list[dict[str, Any]] = field(default_factory=list)
     audit: list[dict[str, Any]] = field(default_factory=list)
+    standing: dict[str, Standing] = field(default_factory=dict)
+    shift_logs: list[Any] = field(default_factory=list)
+    sick: dict[Place, str] = field(default_factory=dict)  # what answers its health check, and why it fails at its work
+
+    deaf: set[str] = field(default_factory=set)  # units that run, and take no messages
+    waiting: dict[str, int] = field(default_factory=dict)  # messages that nobody has taken, by queue
 
     ticks: int = 0
     next_pid: int = 100

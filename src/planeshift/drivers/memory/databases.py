@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+from planeshift.drivers.memory import cells, processes
 from planeshift.drivers.memory.data import DatabaseData, NoteData
 from planeshift.drivers.memory.faults import Port, port
 from planeshift.drivers.memory.processes import without_credentials
+from planeshift.drivers.memory.users import credentials, may_use
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import DatabaseState
 from planeshift.ports import Say
@@ -21,12 +24,14 @@ class MemoryDatabases(Port):
     @port(changes=False)
     def state(self, database: DesiredDatabase, password: str, exists: str) -> DatabaseState:
         there = self.data.databases.get(_place(database))
+        if database.server and (there is None or not processes.supervised(self.data, database.server)):
+            return DatabaseState()
         if there is None:
             sqlite = database.engine == "sqlite"
             return DatabaseState(reachable=sqlite, problem="" if sqlite else f"{_place(database)} does not exist")
-        if there.password and there.password != password:
+        if not may_use(self.data, _place(database), credentials(database.url)[0], password):
             return DatabaseState(problem=f"{_place(database)} does not take the password")
-        note = self.data.notes.get(database.service)
+        note = self.data.notes.get(database.name)
         return DatabaseState(
             reachable=True,
             exists=True,
@@ -37,33 +42,47 @@ class MemoryDatabases(Port):
         )
 
     @port(changes=True)
-    def prepare(self, database: DesiredDatabase) -> None:
+    def prepare(self, database: DesiredDatabase, password: str, admin: str) -> None:
         if database.engine == "sqlite":
             self.data.databases.setdefault(_place(database), DatabaseData())
+        elif database.server:
+            self._reach(database)
+            self.data.databases.setdefault(_place(database), DatabaseData())
+            self.data.users.setdefault(_place(database), {})[credentials(database.url)[0]] = password
+
+    @port(changes=False)
+    def rows(self, database: DesiredDatabase, password: str, query: str) -> list[tuple[Any, ...]]:
+        self._reach(database)
+        found = cells.rows(self.data, database.service, _place(database), query)
+        return list(self._there(database).rows.get(query, ())) if found is None else found
+
+    def _reach(self, database: DesiredDatabase) -> None:
+        if database.server and not processes.supervised(self.data, database.server):
+            raise PlaneshiftError(Problem("PS501", f"{database.server} does not run"))
 
     @port(changes=True)
     def back_up(self, database: DesiredDatabase, password: str, say: Say) -> str:
         self.faults.tear()
-        kept = self.data.backups.setdefault(database.service, [])
+        kept = self.data.backups.setdefault(database.name, [])
         kept.append(copy.deepcopy(self._there(database)))
-        return f"backup {len(kept)} of {database.service}"
+        return f"backup {len(kept)} of {database.name}"
 
     @port(changes=True)
     def clear(self, database: DesiredDatabase, password: str, say: Say) -> None:
-        note, there = self.data.notes.get(database.service), self._there(database)
+        note, there = self.data.notes.get(database.name), self._there(database)
         if note is None or not note.was_empty:
             return
-        before = DatabaseData(password=there.password)
+        before = DatabaseData()
         there.heads, there.tables, there.keystone = before.heads, before.tables, before.keystone
         self.faults.tear()
-        del self.data.notes[database.service]
+        del self.data.notes[database.name]
 
     @port(changes=True)
-    def migrating(self, service: str, step: str) -> None:
+    def migrating(self, name: str, step: str) -> None:
         if step:
-            self.data.notes[service] = NoteData(step, step == "create")
+            self.data.notes[name] = NoteData(step, step == "create")
         else:
-            self.data.notes.pop(service, None)
+            self.data.notes.pop(name, None)
 
     def _there(self, database: DesiredDatabase) -> DatabaseData:
         there = self.data.databases.get(_place(database))

@@ -23,7 +23,7 @@ def read(files: Mapping[str, File], directory: str) -> EdgeData:
             continue
         if not line.startswith(" "):
             section, name = words[0], words[-1]
-            if section not in ("global", "defaults", "frontend", "backend"):
+            if section not in ("global", "ring", "defaults", "frontend", "backend", "listen"):
                 raise ValueError(f"[{CONFIGURATION}:{number}] unknown keyword '{section}'")
         elif section == "global" and words[0] == "description":
             edge.structure = words[-1]

@@ -207,8 +207,10 @@ class MemoryHost(Port):
 
     @port(changes=False)
     def wait_ready(self, url: str, unit: str, say: Say) -> None:
-        if not processes.answers(self.data, url, unit):
+        if url and not processes.answers(self.data, url, unit):
             raise PlaneshiftError(Problem("PS604", f"{unit} did not answer 200 ({url})", why=self._why(unit)))
+        if not url and self._why(unit):
+            raise PlaneshiftError(Problem("PS604", f"{unit} did not stay up", why=self._why(unit)))
 
     def _why(self, unit: str) -> str:
         there, running = self.data.units.get(unit, UnitData()), processes.supervised(self.data, unit)

@@ -6,11 +6,14 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from planeshift.catalog.spec import Secret, SecretValue
 from planeshift.drivers.memory.faults import Port, port
 from planeshift.errors import PlaneshiftError, Problem
+from planeshift.plan.observed import Standing
+from planeshift.ports import ShiftLog
 
 
 class MemorySecrets(Port):
@@ -113,6 +116,23 @@ class MemoryControl(Port):
         self.data.audit.append(dict(record))
 
     @port(changes=False)
+    def standing(self) -> Mapping[str, Standing]:
+        return dict(self.data.standing)
+
+    @port(changes=True)
+    def stand(self, service: str, standing: Standing | None) -> None:
+        if standing is None:
+            self.data.standing.pop(service, None)
+        else:
+            self.data.standing[service] = standing
+
+    @port(changes=True)
+    def shift_log(self, service: str) -> ShiftLog:
+        log = MemoryShiftLog(f"shifts/{len(self.data.shift_logs)}-{service}")
+        self.data.shift_logs.append(log)
+        return log
+
+    @port(changes=False)
     def applied(self) -> Mapping[str, str]:
         for record in reversed(self.data.audit):
             if record.get("result") == "down":
@@ -121,6 +141,21 @@ class MemoryControl(Port):
                 found: Mapping[str, str] = record["applied"]
                 return found
         return {}
+
+
+@dataclass
+class MemoryShiftLog:
+    """A log of a shift."""
+
+    place: str
+    lines: list[str] = field(default_factory=list)
+    report: str = ""
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    def finish(self, report: str) -> None:
+        self.report = report
 
 
 class MemoryClock(Port):
@@ -138,6 +173,11 @@ class MemoryClock(Port):
         self.faults.alive()
         self.data.ticks += 1
         return float(self.data.ticks)
+
+    def sleep(self, seconds: float) -> None:
+        """Time flies: whoever waits finds what was waited for by the second look."""
+        self.faults.alive()
+        self.data.ticks += 60
 
     def who(self) -> str:
         self.faults.alive()

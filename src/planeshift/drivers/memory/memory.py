@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from planeshift.drivers.memory.cluster import MemoryCluster, MemoryImages
+from planeshift.drivers.memory.buses import MemoryBuses
+from planeshift.drivers.memory.cluster import MemoryCharts, MemoryCluster, MemoryImages
 from planeshift.drivers.memory.data import Data
 from planeshift.drivers.memory.databases import MemoryDatabases
 from planeshift.drivers.memory.edge import MemoryEdge
@@ -13,6 +14,9 @@ from planeshift.drivers.memory.host import MemoryHost
 from planeshift.drivers.memory.identity import MemoryIdentity
 from planeshift.drivers.memory.keep import MemoryClock, MemoryControl, MemoryMaker, MemorySecrets
 from planeshift.drivers.memory.mishaps import Mishaps
+from planeshift.drivers.memory.prober import MemoryProber
+from planeshift.drivers.memory.traffic import MemoryTraffic
+from planeshift.drivers.memory.users import MemoryUsers
 from planeshift.render.desired import HostPaths
 
 
@@ -23,11 +27,15 @@ class Memory:
         self.data = data or Data()
         self.faults = Faults()
         self.images = MemoryImages(self._data, self.faults)
+        self.charts = MemoryCharts(self._data, self.faults)
         self.databases = MemoryDatabases(self._data, self.faults)
+        self.buses = MemoryBuses(self._data, self.faults)
         self.edge = MemoryEdge(self._data, self.faults)
+        self.traffic = MemoryTraffic(self._data, self.faults)
         self.identity = MemoryIdentity(self._data, self.faults)
         self.secrets = MemorySecrets(self._data, self.faults)
         self.maker = MemoryMaker(self._data, self.faults)
+        self.prober = MemoryProber(self._data, self.faults)
         self.control = MemoryControl(self._data, self.faults)
         self.clock = MemoryClock(self._data, self.faults)
 
@@ -37,6 +45,10 @@ class Memory:
     def host(self, name: str, paths: HostPaths) -> MemoryHost:
         """The host of this name."""
         return MemoryHost(self._data, self.faults, name, paths)
+
+    def users(self, place: str) -> MemoryUsers:
+        """The users at a place."""
+        return MemoryUsers(self._data, self.faults, place)
 
     def cluster(self, name: str) -> MemoryCluster:
         """The cluster of this name."""

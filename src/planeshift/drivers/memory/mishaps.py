@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planeshift.drivers.memory import processes
-from planeshift.drivers.memory.data import Data, EdgeData, Place
+from planeshift.drivers.memory.data import Data, EdgeData, Place, TrafficData
 from planeshift.render.desired import File
+from planeshift.traffic.gates import Counters
+from planeshift.traffic.lines import Request
 
 
 class Mishaps:
@@ -61,6 +63,20 @@ class Mishaps:
     def is_weighted(self, unit: str, frontend: str, server: str, weight: int) -> None:
         """Somebody sets a weight by hand."""
         self._edge(unit).servers[frontend, server].weight = weight
+
+    def is_served(self, unit: str, *requests: Request, silent: bool = False) -> None:
+        """Requests end at an edge; `silent` is a log that says nothing of them, while the edge has counted them."""
+        traffic = self.data.traffic.setdefault(unit, TrafficData())
+        for request in requests:
+            name = (request.service, request.server)
+            counted = traffic.counters.get(name, Counters())
+            traffic.counters[name] = Counters(counted.requests + 1, counted.failed + request.failed)
+            if not silent:
+                traffic.lines.append(request)
+
+    def loses_lines(self, unit: str, count: int) -> None:
+        """Lines of an edge's log are dropped."""
+        self.data.traffic.setdefault(unit, TrafficData()).lost += count
 
     def lease_is_taken_away(self) -> None:
         """Control's directory is replaced while a plan is carried out."""

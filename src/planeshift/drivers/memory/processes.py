@@ -23,6 +23,7 @@ from planeshift.drivers.memory.data import (
 )
 from planeshift.render.desired import File
 from planeshift.render.files import config_directory, fragments_directory
+from planeshift.render.server import SERVER
 
 SUPERVISION = "supervisord.conf"
 _BIND = re.compile(r"^bind = '(?P<bind>.*)'$", re.MULTILINE)
@@ -127,7 +128,7 @@ def _spawn(data: Data, name: str, unit: UnitData, supervisor: SupervisorData, pr
         edge = haproxycfg.read(unit.files, program.directory) if is_edge else None
     except ValueError:
         return
-    if not is_edge and "gunicorn.conf.py" not in unit.files:
+    if _is_server(program) and SERVER not in unit.files:
         return
     listens = _listens(unit, program.name, edge)
     if any(listener(data, p) is not None for p in listens):
@@ -147,10 +148,17 @@ def environment_of(executable: str) -> str:
 def _listens(unit: UnitData, program: str, edge: EdgeData | None) -> tuple[Place, ...]:
     if edge is not None:
         return tuple(edge.binds)
-    pattern, file = (_LISTEN, "httpd.conf") if program == "httpd" else (_BIND, "gunicorn.conf.py")
+    known = programs(unit.supervisor.config).get(program) if unit.supervisor else None
+    if program != "httpd" and known and not _is_server(known):
+        return ()
+    pattern, file = (_LISTEN, "httpd.conf") if program == "httpd" else (_BIND, SERVER)
     found = pattern.search(unit.files[file].content.decode()) if file in unit.files else None
     bind = found["bind"] if found else ""
     return () if not bind or bind.startswith("unix:") else (haproxycfg.place(bind),)
+
+
+def _is_server(program: ProgramData) -> bool:
+    return program.argv[0].endswith("/gunicorn")
 
 
 # --- listening and answering
@@ -170,7 +178,12 @@ def _meet(one: Place, other: Place) -> bool:
 
 
 def answers(data: Data, url: str, unit: str = "") -> bool:
-    """Whether a URL answers 200, and, where `unit` is given, by that unit or an edge and not by a stranger."""
+    """Whether a URL answers 200, and, where `unit` is given, by that unit or an edge and not by a stranger.
+
+    One of `tcp://` only takes a connection.
+    """
+    if url.startswith("tcp:"):
+        return bool(supervised(data, unit))  # a server of another kind: it listens where it runs
     parts = urlsplit(url)
     first = listener(data, (parts.hostname or "", parts.port or 80))
     if unit and first is not None and not (isinstance(first, ProcessData) and (first.unit == unit or first.edge)):
@@ -269,6 +282,13 @@ def option(files: Mapping[str, File], service: str, section: str, name: str) -> 
                 if (entry.section, entry.key) == (section, name):
                     value = entry.value.replace("$$", "$")
     return value
+
+
+def keys(files: Mapping[str, File], service: str, secret: str) -> dict[int, str]:
+    """The keys that a service finds in the directory of a secret, by number; the highest is the one that it uses."""
+    spec = catalog.service(service)
+    directory = f"{config_directory(spec)}/{spec.key_directories[secret]}/"
+    return {int(p.removeprefix(directory)): f.content.decode() for p, f in files.items() if p.startswith(directory)}
 
 
 def without_credentials(url: str) -> str:

@@ -12,6 +12,11 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Whether what serves HTTP runs: a release may be of nothing but programs that take messages. */}}
+{{- define "planeshift.serves" -}}
+{{- if hasKey .Values "serve" }}{{ .Values.serve }}{{ else }}true{{ end }}
+{{- end }}
+
 {{/* A path as the key of a ConfigMap or Secret. */}}
 {{- define "planeshift.key" -}}
 {{ regexReplaceAll "[^-._a-zA-Z0-9]" . "_" }}

@@ -1,6 +1,7 @@
 {{/* How it is reached, and what it may reach. */}}
 
 {{- define "planeshift.entry" -}}
+{{- if eq (include "planeshift.serves" .) "true" -}}
 {{- $facts := fromYaml (include "planeshift.facts" .) -}}
 apiVersion: v1
 kind: Service
@@ -23,9 +24,10 @@ spec:
       nodePort: {{ . }}
       {{- end }}
 {{- end }}
+{{- end }}
 
 {{- define "planeshift.ingress" -}}
-{{- if .Values.ingress.enabled -}}
+{{- if and .Values.ingress.enabled (eq (include "planeshift.serves" .) "true") -}}
 {{- $facts := fromYaml (include "planeshift.facts" .) -}}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -61,11 +63,15 @@ spec:
   podSelector:
     matchLabels: {{- include "planeshift.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
+  {{- if eq (include "planeshift.serves" .) "true" }}
   ingress:
     - ports: [{port: {{ $facts.port }}, protocol: TCP}]
       {{- with .Values.networkPolicy.from }}
       from: {{- toYaml . | nindent 8 }}
       {{- end }}
+  {{- else }}
+  ingress: []
+  {{- end }}
   egress:
     - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
     {{- with .Values.networkPolicy.egress }}

@@ -1,4 +1,5 @@
-{{/* A pod of the service: root, facts, suffix of its own files, component, and where it is a command's: argv, environmentFrom. */}}
+{{/* A pod of the service: root, facts, suffix of its own files, component; where it is a command's: argv, environmentFrom;
+     where it takes messages: taker, its argv. */}}
 
 {{- define "planeshift.pod" -}}
 {{- $root := .root }}{{ $facts := .facts }}{{ $values := .root.Values }}{{ $own := printf "%s%s" .root.Release.Name (.suffix | default "") -}}
@@ -6,6 +7,9 @@ metadata:
   labels:
     {{- include "planeshift.selector" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
+    {{- if .taker }}
+    planeshift.dev/takes: messages
+    {{- end }}
   annotations:
     planeshift.dev/server: {{ $root.Files.Glob "files/*" | toString | sha256sum | trunc 12 | quote }}
     {{- if not $values.existingConfig.name }}
@@ -48,7 +52,7 @@ spec:
     - name: {{ .component }}
       image: {{ required "image: which image to run" $values.image | quote }}
       imagePullPolicy: {{ $values.imagePullPolicy }}
-      command: {{ .argv | default (list "/var/lib/openstack/bin/gunicorn") | toJson }}
+      command: {{ .argv | default .taker | default (list "/var/lib/openstack/bin/gunicorn") | toJson }}
       workingDir: /etc/planeshift
       env:
         - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
@@ -56,7 +60,7 @@ spec:
         - {name: PATH, value: "/var/lib/openstack/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         - {name: LC_ALL, value: C.UTF-8}
         - {name: PYTHONUNBUFFERED, value: "1"}
-        {{- if not .argv }}
+        {{- if not (or .argv .taker) }}
         - {name: GUNICORN_CMD_ARGS, value: "--bind=0.0.0.0:{{ $facts.port }} --workers={{ $values.workers }} --threads={{ $values.threads }}"}
         {{- end }}
         {{- range $name, $value := merge (dict) $values.environment $facts.environment }}
@@ -65,7 +69,19 @@ spec:
       {{- with .environmentFrom }}
       envFrom: [{secretRef: {name: {{ . }}}}]
       {{- end }}
-      {{- if not .argv }}
+      {{- if .taker }}
+      {{- $connected := printf "grep -Eq ':(%s) 01 ' /proc/net/tcp /proc/net/tcp6" (include "planeshift.buses" $root) }}
+      startupProbe:
+        exec: {command: [/bin/sh, -c, {{ $connected | quote }}]}
+        periodSeconds: 1
+        timeoutSeconds: 5
+        failureThreshold: 180
+      readinessProbe:  # connected to the message bus; one that has lost it waits for it by itself, and is not to be killed
+        exec: {command: [/bin/sh, -c, {{ $connected | quote }}]}
+        periodSeconds: 5
+        timeoutSeconds: 10
+        failureThreshold: 3
+      {{- else if not .argv }}
       ports: [{name: http, containerPort: {{ $facts.port }}}]
       startupProbe:
         httpGet: {path: {{ $facts.health }}, port: http}
@@ -120,4 +136,9 @@ spec:
     {{- range $facts.directories }}
     - {name: data-{{ . }}, emptyDir: {sizeLimit: {{ $values.scratch }}}}
     {{- end }}
+{{- end }}
+
+{{/* The ports of the message bus as /proc/net/tcp has them. */}}
+{{- define "planeshift.buses" -}}
+{{- $ports := list }}{{ range .Values.buses }}{{ $ports = append $ports (printf "%04X" (int .)) }}{{ end }}{{ join "|" $ports }}
 {{- end }}

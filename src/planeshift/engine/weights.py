@@ -1,0 +1,72 @@
+"""Weights of edges: the file first, then the runtime socket, so that an HAProxy that starts again has the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planeshift.engine.world import World
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.render.weights import achieved
+
+
+def set_weights(world: World, name: str) -> None:
+    """Bring an edge's weights to what is rendered, and admit servers that were withheld."""
+    unit, frontends = world.desired.fronts[name]
+    ours = world.desired.edges.get(name)
+    if ours:
+        world.hosts[ours.host].lay_out(unit, dict(ours.files))
+    state = world.edge.state(unit)
+    for frontend in frontends:
+        for server in frontend.servers:
+            now = state.servers.get((frontend.place, server.name)) if state else None
+            if now and now.weight != server.weight:
+                world.edge.set_weight(unit, frontend.place, server.name, server.weight)
+            if now and now.withheld and ours:  # at an edge of somebody else's, that is somebody else's word
+                world.edge.admit(unit, frontend.place, server.name)
+
+
+def move(world: World, service: str, shares: dict[str, float], before: dict[str, float], *, look: bool = True) -> float:
+    """Give a service's traffic other shares on every edge. Where one edge fails, the others go back before it raises.
+
+    `look`: at the clusters first, so that each node carries as much as it has ready pods. Returns the milliseconds from
+    the order, all being prepared, until the last edge had carried it out.
+    """
+    moved = list[str]()
+    world.move(service, shares, look=look)
+    unreachable = [n for n, (unit, _) in world.desired.fronts.items() if world.edge.state(unit) is None]
+    if unreachable:
+        world.move(service, before, look=False)
+        raise PlaneshiftError(Problem("PS607", f"the edge {', '.join(unreachable)} cannot be reached"))
+    began = world.clock.monotonic()
+    try:
+        for name in world.desired.fronts:
+            moved.append(name)
+            set_weights(world, name)
+    except PlaneshiftError:
+        world.move(service, before, look=False)
+        _back(world, moved)
+        raise
+    return round((world.clock.monotonic() - began) * 1000, 2)
+
+
+def _back(world: World, names: list[str]) -> None:
+    for name in names:
+        try:
+            set_weights(world, name)
+        except PlaneshiftError:
+            continue  # it is the one that failed; the next run finds it as it is
+
+
+def achieved_by(world: World, service: str) -> dict[str, float]:
+    """The shares in percent that the rendered weights really give the backends of a service, at the first edge."""
+    weights: dict[str, dict[str, int]] = {backend: {} for backend in world.desired.weights[service]}
+    for backend, server, weight in _servers(world, service):
+        weights[backend][server] = weight
+    return achieved(weights)
+
+
+def _servers(world: World, service: str) -> Iterator[tuple[str, str, int]]:
+    _, frontends = next(iter(world.desired.fronts.values()), ("", ()))
+    for frontend in frontends:
+        if frontend.service == service:
+            yield from ((s.backend, s.name, s.weight) for s in frontend.servers)
