@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from planeshift.app.site import Site, runtime
 from planeshift.drivers.files import failing
@@ -12,10 +14,16 @@ from planeshift.engine.observe import observe
 from planeshift.engine.run import Listener, execute
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.plan.build import applied, build
+from planeshift.plan.build import build
+from planeshift.plan.made import applied
 from planeshift.plan.observed import NOTHING
 from planeshift.plan.operations import Plan
-from planeshift.ports import Say
+from planeshift.plan.shifts import same
+from planeshift.ports import Cluster, Host, Say
+from planeshift.traffic.events import Event
+
+if TYPE_CHECKING:
+    from planeshift.drivers.ssh.host import SshHost
 
 Agree = Callable[[Plan], bool]
 
@@ -23,7 +31,7 @@ Agree = Callable[[Plan], bool]
 def plan(world: World, *, from_nothing: bool = False, contract: Iterable[str] = ()) -> Plan:
     """What `up` would do now; `from_nothing` asks no driver, and plans against an empty world."""
     if from_nothing:
-        desired = world.render({}, {})
+        desired = world.render({}, {}, {})
         # What only the operator can give is taken as given: no secret file is looked at.
         given = {n: frozenset(s.name for s in f.secrets if s.kind == "given") for n, f in desired.secrets.items()}
         return build(desired, replace(NOTHING, secrets=given), contract=contract)
@@ -37,34 +45,63 @@ def up(
     agree: Agree,
     listen: Listener,
     say: Say,
+    watch: Callable[[Event], None] = lambda event: None,
     contract: Iterable[str] = (),
     saved: Plan | None = None,
     workers: int | None = None,
 ) -> Plan | None:
     """Bring the world to the declared state, under the lease.
 
-    `agree` is shown the plan and says whether to go on; `saved` is a plan that must be what would be done now. Returns
-    the plan that was carried out, or None where nobody agreed. Raises PlaneshiftError where an operation failed.
+    `agree` is shown the plan and says whether to go on; `saved` is a plan that must be what would be done now; `watch` is
+    told what shifts do. Returns the plan that was carried out, or None where nobody agreed. Raises PlaneshiftError where
+    an operation failed.
     """
-    who = world.clock.who()
-    with world.control.lease(who) as keep:
-        for host in world.hosts.values():
-            host.settle(say)
-        for cluster in world.clusters.values():
-            cluster.settle(say)
-        left = world.control.unfinished()
-        if left:
-            say(
-                f"going on after a run of {left.get('who')} that did not end ({len(left['ended'])} operations were done)"
-            )
-        now = plan(world, contract=contract)
-        if saved is not None:
-            _same(saved, now)
-        if not agree(now):
-            return None
-        if now.operations or left:
-            _carry_out(world, now, who, listen, keep, workers)
-        return now
+    world.watch = watch
+    with world.control.lease(world.clock.who()) as keep:
+        return bring(world, keep, agree=agree, listen=listen, say=say, contract=contract, saved=saved, workers=workers)
+
+
+def bring(
+    world: World,
+    keep: Callable[[], None],
+    *,
+    agree: Agree = lambda plan: True,
+    listen: Listener,
+    say: Say,
+    contract: Iterable[str] = (),
+    saved: Plan | None = None,
+    workers: int | None = None,
+) -> Plan | None:
+    """What `up` does, for a caller that has the lease; `keep` checks that it still has it."""
+    _settle(world, say)
+    left = world.control.unfinished()
+    if left:
+        say(f"going on after a run of {left.get('who')} that did not end ({len(left['ended'])} operations were done)")
+    now = plan(world, contract=contract)
+    if saved is not None:
+        _same(saved, now)
+    if not agree(now):
+        return None
+    if now.operations or left:
+        _carry_out(world, now, world.clock.who(), listen, keep, workers)
+    _forget_shifts(world)
+    return now
+
+
+def _settle(world: World, say: Say) -> None:
+    """Wait, everywhere at once, for commands that an interrupted run of ours had begun."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        places: list[Host | Cluster] = [*world.hosts.values(), *world.clusters.values()]
+        for settled in [pool.submit(place.settle, say) for place in places]:
+            settled.result()
+
+
+def _forget_shifts(world: World) -> None:
+    """Forget shifts that lead nowhere any more: the file wants traffic where it is, so a hold is over, too."""
+    for service in world.control.standing():
+        weights, shares = world.desired.weights.get(service, {}), world.desired.shares.get(service, {})
+        if same(weights, shares):
+            world.control.stand(service, None)
 
 
 def _carry_out(
@@ -121,11 +158,14 @@ def down(world: World, listen: Callable[[str], None]) -> None:
         world.control.audit({"who": world.clock.who(), "ended": world.clock.now(), "result": "down", "operations": []})
 
 
-def purge(site: Site) -> None:
-    """Remove what we keep for a cloud: programs, data, logs, journal. Raises PlaneshiftError where that fails.
+def purge(site: Site, elsewhere: Iterable[SshHost]) -> None:
+    """Remove what we keep for a cloud, here and on hosts `elsewhere`: programs, data, logs, journal.
 
+    Raises PlaneshiftError where that fails.
     A lab beside it is not the cloud's: it goes by `planeshift lab down`.
     """
+    for host in elsewhere:
+        host.purge()
     with failing(f"{site.state} cannot be removed"):
         labs = list(site.state.glob("lab-*"))
         for path in sorted(site.state.iterdir()) if site.state.exists() else ():

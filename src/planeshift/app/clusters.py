@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planeshift.app import images
+from planeshift.app.labs import LabBringer, opened
 from planeshift.app.site import Site
 from planeshift.drivers import files
 from planeshift.errors import PlaneshiftError
@@ -18,6 +19,7 @@ from planeshift.ports import Archive, Cluster, Say
 from planeshift.render.desired import Environment
 
 if TYPE_CHECKING:
+    from planeshift.drivers.kubernetes.cluster import Bringer
     from planeshift.images.store import Image, Store
 
 
@@ -36,7 +38,8 @@ def clusters(site: Site) -> dict[str, Cluster]:
             context=c.context or (c.name if c.lab else ""),
             namespace=c.namespace,
             helm=_helm,
-            bringer=LabBringer(site.root / c.lab) if c.lab else RegistryBringer(),
+            bringer=_bringer(site, c),
+            hint=f"Its lab may be down: planeshift lab up -f {c.lab}" if c.lab else "",
         )
         for c in declared
     }
@@ -45,10 +48,15 @@ def clusters(site: Site) -> dict[str, Cluster]:
 def _kubeconfig(site: Site, cluster: model.Cluster) -> str:
     """The kubeconfig of a declared cluster; empty for the user's own."""
     if cluster.lab:
-        from planeshift.lab import open_lab
-
-        return str(open_lab(str(site.root / cluster.lab)).kubeconfig)
+        return str(opened(site, cluster.lab).kubeconfig)
     return str(site.root / cluster.kubeconfig) if cluster.kubeconfig else ""
+
+
+def _bringer(site: Site, cluster: model.Cluster) -> Bringer:
+    """How images reach a cluster's nodes: by its registry, else straight into those of a lab."""
+    if cluster.lab and not cluster.registry:
+        return LabBringer(site.root / cluster.lab, cluster.context or cluster.name)
+    return RegistryBringer.of(site, cluster.registry or "")
 
 
 def _helm() -> str:
@@ -58,38 +66,29 @@ def _helm() -> str:
 
 
 @dataclass(frozen=True)
-class LabBringer:
-    """Imports images into the nodes of a lab."""
-
-    lab: Path
-
-    def has(self, image: str) -> bool:
-        """Whether every node has it."""
-        from planeshift.lab import has_image, open_lab
-
-        return has_image(open_lab(str(self.lab)), image)
-
-    def bring(self, image: str, archive: Archive, say: Say) -> None:
-        """Import it into each."""
-        from planeshift.lab import import_image, open_lab
-
-        with archive() as path:
-            for node in import_image(open_lab(str(self.lab)), Path(path)):
-                say(f"{node} has {image}")
-
-
 class RegistryBringer:
     """Pushes images to the registry that a cluster's nodes pull from."""
 
+    ca: str = ""
+    plain_http: bool = False
+
+    @classmethod
+    def of(cls, site: Site, registry: str) -> RegistryBringer:
+        """For a cluster's registry, as the cloud file says that its host is spoken to."""
+        host = registry.partition("/")[0]
+        said = next((r for r in site.cloud.spec.registries.values() if r.host == host), None)
+        return cls(str(site.root / said.ca) if said.ca else "", said.plain_http) if said else cls()
+
     def has(self, image: str) -> bool:
-        """Whether the registry has it."""
+        """Whether the registry has it. Asked once: a registry that is down is not waited for, only to look."""
         from planeshift.images.reference import Reference
         from planeshift.images.registry import Registry
         from planeshift.images.transport import Transport
 
         reference = Reference.parse(image)
+        transport = replace(Transport.of(reference, plain=self.plain_http, ca=self.ca), attempts=1)
         try:
-            Registry(Transport.of(reference), reference.repository).manifest(reference.tag)
+            Registry(transport, reference.repository).manifest(reference.tag)
         except PlaneshiftError as error:
             if error.problems[0].code == "PS423":
                 return False
@@ -99,7 +98,7 @@ class RegistryBringer:
     def bring(self, image: str, archive: Archive, say: Say) -> None:
         """Push it; what the registry has already is not sent."""
         kept = images.kept()
-        images.push(_named(kept.store, image), kept, image, say)
+        images.push(_named(kept.store, image), kept, image, say, plain_http=self.plain_http, ca=self.ca)
 
 
 class LocalImages:

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from planeshift import __version__
+from planeshift.app.compose import ssh_hosts
 from planeshift.app.compose import world as compose
 from planeshift.app.site import Site, open_site, runtime, shown
 from planeshift.errors import PlaneshiftError
@@ -85,8 +87,28 @@ def _cloud(file: str | None) -> Iterator[Finding]:
         return
     yield Finding("ok", "cloud", f"{shown(site.path)}: {site.cloud.metadata.name}, {len(site.warnings)} warnings")
     yield Finding("ok", "runtime directory", str(runtime(site.path)))
+    yield from _hosts(site)
     yield from _secrets(site)
     yield from _control(site)
+
+
+def _hosts(site: Site) -> Iterator[Finding]:
+    """Those that are reached by ssh, all at once."""
+    with ThreadPoolExecutor(16) as pool:
+        for host, looked in [(h, pool.submit(h.look)) for h in ssh_hosts(site)]:
+            try:
+                facts = looked.result()
+            except PlaneshiftError as error:
+                problem = error.problems[0]
+                says = f"{problem}: {(problem.why.splitlines() or [''])[-1]}".rstrip(": ")
+                yield Finding("bad", host.name, says, problem.hint)
+                continue
+            free = int(facts["free"]) / 1024
+            says = f"{host.client.user}@{host.client.host}: {facts['system']}, {facts['machine']}, "
+            says += f"Python {facts['version']}, {host.paths.supervisor}, {free:.1f} GiB free"
+            hint = "" if free > 1 else f"A service's programs take about 0.3 GiB below {host.directory}."
+            yield Finding("ok" if free > 1 else "look", host.name, says, hint)
+            host.close()
 
 
 def _secrets(site: Site) -> Iterator[Finding]:

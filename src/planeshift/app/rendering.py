@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from planeshift.app.site import Site, host_paths
 from planeshift.render import topology
 from planeshift.render.build import build, config_path, edge_unit, secret_path
 from planeshift.render.desired import DesiredPods, File
+from planeshift.render.pods import release_values
 
 
 def with_defaults(site: Site) -> dict[str, Any]:
@@ -22,11 +24,14 @@ def with_defaults(site: Site) -> dict[str, Any]:
         service |= {"config": config_path(cloud, name), "secrets": secret_path(cloud, name)}
         service["port"] = topology.frontend_port(cloud, name)
         for backend, settings in cloud.spec.services[name].backends.items():
-            found = topology.component(cloud, name, settings)
+            weight = topology.weights(cloud, topology.mover(name, settings) or name).get(backend)
+            service["backends"][backend] |= {"weight": weight} if weight is not None else {}
             service["backends"][backend] |= {
-                "weight": topology.weights(cloud.spec.services[name])[backend],
                 "release": topology.release(cloud, name, settings),
-                "components": {found.name: {"workers": found.workers, "threads": found.threads}},
+                "components": {
+                    found.name: {"workers": found.workers, "threads": found.threads} if found.wsgi else {}
+                    for found in topology.components(cloud, name, settings)
+                },
             }
         if cloud.spec.databases.get("main"):
             service["database"].setdefault("main", "main")
@@ -47,7 +52,21 @@ def values(pods: DesiredPods) -> str:
     """The values of a backend's Helm release, without the names of objects, which follow from secrets too."""
     import yaml
 
-    return str(yaml.safe_dump(dict(pods.values), sort_keys=False))
+    shown = dict(pods.values) if pods.chart is None else _named(release_values(pods, b""), pods.pods.name)
+    return str(yaml.safe_dump(shown, sort_keys=False))
+
+
+def _named(value: Any, release: str) -> Any:
+    """Values in which the names of objects, which follow from secrets too, have no digest."""
+    if isinstance(value, dict):
+        return {key: _named(inner, release) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_named(inner, release) for inner in value]
+    return (
+        re.sub(rf"^({re.escape(release)}-(config|secret))-[0-9a-f]+$", r"\1", value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _text(file: File) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from planeshift import catalog
 from planeshift.catalog import inifile
 from planeshift.errors import PlaneshiftError, Problem, Where
 from planeshift.model import cloud as model
 from planeshift.model.load import Loaded, load
-from planeshift.model.source import MAX_BYTES
+from planeshift.model.source import MAX_BYTES, Document, parse
+from planeshift.model.source import Path as Path_
 from planeshift.render import rules, topology
 from planeshift.render.build import config_path
 from planeshift.render.desired import HostPaths, Tree
@@ -25,6 +28,7 @@ from planeshift.render.pods import key as key_of
 DEFAULT = "cloud.yaml"
 STATE = ".planeshift"
 MAX_TREE = 32 * 1024 * 1024
+_SECRET_KEY = re.compile(r"(?i)(password|passwd|token|secret_?key|private_?key)$")
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,13 @@ def find(given: str | None) -> Path:
     raise PlaneshiftError(Problem("PS105", f"there is no {DEFAULT} here or above", hint=hint))
 
 
-def open_site(given: str | None) -> Site:
-    """Read and check a cloud file and all that it declares.
+def open_site(given: str | None, text: str | None = None) -> Site:
+    """Read and check a cloud file and all that it declares; `text` stands for the file's own, where it is given.
 
     Raises PlaneshiftError with every error found; warnings are kept.
     """
     path = find(given)
-    loaded = load(_read(path), shown(path))
+    loaded = load(_read(path) if text is None else text, shown(path))
     problems = rules.check(loaded)
     tree, missing = _tree(path.parent, loaded) if not problems else ({}, [])
     problems += missing
@@ -90,8 +94,27 @@ def shown(path: Path) -> str:
 
 def host_paths(site: Site, haproxy: str = "haproxy") -> dict[str, HostPaths]:
     """Where things are on each host of ours."""
-    paths = HostPaths(runtime=str(runtime(site.path)), state=str(site.state), haproxy=haproxy)
-    return {h.name: paths for h in site.cloud.spec.hosts if h.via in ("local", "lab")}
+    here = HostPaths(runtime=str(runtime(site.path)), state=str(site.state), haproxy=haproxy, root=os.getuid() == 0)
+    paths = {h.name: replace(here, supervisor=h.supervisor) for h in site.cloud.spec.hosts if h.via in ("local", "lab")}
+    return paths | {h.name: _elsewhere(site, h) for h in site.cloud.spec.hosts if h.via == "ssh"}
+
+
+def ssh_directory(ssh: model.Ssh) -> str:
+    """What we keep on a `via: ssh` host, of all clouds, lies there."""
+    return ssh.directory or ("/var/lib/planeshift" if ssh.user == "root" else f"/home/{ssh.user}/.planeshift")
+
+
+def _elsewhere(site: Site, host: model.Host) -> HostPaths:
+    """Named after the cloud, so that whoever works from another copy of its file finds the same."""
+    ssh, name = host.ssh or model.Ssh(), site.cloud.metadata.name
+    root = ssh.user == "root"
+    memory = "/run/planeshift" if root else f"/dev/shm/planeshift-{ssh.user}"  # noqa: S108 - 0700, owner checked
+    return HostPaths(
+        runtime=f"{memory}/{name}",
+        state=f"{ssh_directory(ssh)}/{name}",
+        supervisor=host.supervisor,
+        root=root,
+    )
 
 
 def runtime(path: Path) -> Path:
@@ -148,18 +171,60 @@ def _tree(root: Path, loaded: Loaded) -> tuple[dict[str, bytes], list[Problem]]:
             continue
         for path in _files(root / directory):
             problems += _add(root, path, tree)
-    for kind, endpoint in (
-        ("public", loaded.cloud.spec.endpoints.public),
-        ("internal", loaded.cloud.spec.endpoints.internal),
-    ):
+    for place, named in _named_files(loaded.cloud):
+        if (root / named).is_file():
+            problems += _add(root, root / named, tree)
+        else:
+            problems.append(Problem("PS215", f"there is no file {named}", loaded.document.where(("spec", *place))))
+    return tree, [*problems, *_values(loaded.cloud, tree)]
+
+
+def _named_files(cloud: model.Cloud) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Single files that the cloud file names: where it does, below `spec`, and which."""
+    for kind, endpoint in (("public", cloud.spec.endpoints.public), ("internal", cloud.spec.endpoints.internal)):
         tls = endpoint.tls if endpoint else None
-        for key, declared_path in (("certificate", tls.certificate), ("key", tls.key)) if tls else ():
-            if declared_path and not (root / declared_path).is_file():
-                where = loaded.document.where(("spec", "endpoints", kind, "tls", key))
-                problems.append(Problem("PS215", f"there is no file {declared_path}", where))
-            elif declared_path:
-                problems += _add(root, root / declared_path, tree)
-    return tree, problems
+        for key, path in (("certificate", tls.certificate), ("key", tls.key)) if tls else ():
+            if path:
+                yield ("endpoints", kind, "tls", key), path
+    for name, registry in cloud.spec.registries.items():
+        if registry.ca:
+            yield ("registries", name, "ca"), registry.ca
+    if cloud.spec.charts.ca:
+        yield ("charts", "ca"), cloud.spec.charts.ca
+    for place, path in _values_files(cloud):
+        yield place, path
+
+
+def _values_files(cloud: model.Cloud) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The values files of charts that are not ours: where they are named, below `spec`, and which."""
+    for service in topology.ours(cloud):
+        for name, backend in cloud.spec.services[service].backends.items():
+            if backend.chart and backend.chart.values:
+                yield ("services", service, "backends", name, "chart", "values"), backend.chart.values
+
+
+def _values(cloud: model.Cloud, tree: Mapping[str, bytes]) -> Iterator[Problem]:
+    """Values files are mappings, and nothing secret is in them."""
+    for path in dict.fromkeys(path for _, path in _values_files(cloud) if path in tree):
+        try:
+            document = parse(tree[path], path)
+        except PlaneshiftError as error:
+            yield from error.problems
+            continue
+        if not isinstance(document.data, (dict, type(None))):
+            yield Problem("PS107", f"{path}: values of a chart are a mapping", document.where(()))
+        yield from _secret_values(document, document.data or {}, ())
+
+
+def _secret_values(document: Document, value: Any, place: Path_) -> Iterator[Problem]:
+    """Helm keeps values in the clear, and shows them to who asks."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _secret_values(document, inner, (*place, key))
+    if place and isinstance(value, str) and value and _SECRET_KEY.search(str(place[-1])):
+        where, hint = replace(document.where(place, key=True), text=""), "It belongs to the service's secret file."
+        what = f"{'.'.join(map(str, place))} holds a secret in the clear"
+        yield Problem("PS307", what, where, hint=hint, warning=True)
 
 
 def _files(directory: Path) -> Iterator[Path]:

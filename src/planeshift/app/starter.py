@@ -27,6 +27,7 @@ spec:
   # Machines that run services as processes. `via: external` ones are somebody else's: they get traffic only.
   hosts:
     - {{name: here, via: local, zone: A}}
+  #  - {{name: "vm-{{1..3}}", via: ssh, address: "192.0.2.{{31..33}}"}}                   # docs/ssh.md
   #  - {{name: "glance-vm-{{1..3}}", via: external, zone: A, address: "192.0.2.{{21..23}}"}}
 
   # Kubernetes clusters that run services as pods: `backends: {{pods: {{cluster: k1, replicas: 2, weight: 10}}}}`.

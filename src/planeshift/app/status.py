@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from planeshift.app.fleet import fleet
 from planeshift.app.site import Site
 from planeshift.engine.observe import observe
 from planeshift.engine.world import World
 from planeshift.plan.observed import Observed, PodsState, ServerState, UnitState
+from planeshift.plan.shifts import same
 from planeshift.render import topology
 from planeshift.render.build import edge_unit
 from planeshift.render.desired import File
@@ -37,11 +39,18 @@ class Row:
 
 def status(site: Site, world: World) -> list[Row]:
     """What is there, by row. Changes nothing."""
-    observed = observe(world)
+    observed = observe(world, identity=False)  # which asks no service to work before it is said how it fares
     rows = [*_services(site, world, observed), *_pods(world, observed)]
     order = list(world.desired.specs)
     rows.sort(key=lambda row: order.index(row.service))
-    return [*_edges(world, observed), *_databases(world, observed), *rows]
+    found = [
+        *_edges(world, observed),
+        *_driven(world, observed),
+        *_databases(world, observed),
+        *_buses(world, observed),
+    ]
+    cells = [Row("cell", c.name, "", c.health, "", "", "", c.detail) for c in fleet(world, observed)]
+    return [*found, *rows, *cells]
 
 
 def _edges(world: World, observed: Observed) -> Iterator[Row]:
@@ -57,6 +66,14 @@ def _edges(world: World, observed: Observed) -> Iterator[Row]:
         yield Row("edge", name, edge.host, health, "", "", "", detail)
 
 
+def _driven(world: World, observed: Observed) -> Iterator[Row]:
+    for name, edge in world.desired.driven.items():
+        there = name in observed.edges
+        yield Row(
+            "edge", name, "", "up" if there else UNKNOWN, "", "", "", "" if there else f"no answer at {edge.socket}"
+        )
+
+
 def _databases(world: World, observed: Observed) -> Iterator[Row]:
     """Only those that cannot be used: what works needs no line."""
     for name, state in observed.databases.items():
@@ -65,53 +82,105 @@ def _databases(world: World, observed: Observed) -> Iterator[Row]:
             yield Row("database", name, database.engine, "down", "", "", "", state.problem)
 
 
+def _buses(world: World, observed: Observed) -> Iterator[Row]:
+    """Only those that cannot be used."""
+    for name, state in observed.buses.items():
+        if not state.works:
+            yield Row("messaging", name, "", "down", "", "", "", state.problem)
+
+
 def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
     hosts = topology.hosts(site.cloud)
     for name, spec in world.desired.specs.items():
         for backend, settings in site.cloud.spec.services[name].backends.items():
+            served = topology.serves(name, settings)
             for host in settings.hosts:
+                yield from _parts(world, observed, name, backend, host)
                 server = _server(observed, name, f"{backend}-{host}")
                 unit = observed.units.get(f"{host}/{name}/{backend}")
                 external = hosts[host].via == "external"
-                health, detail = _external(server) if external else _ours(unit, server)
+                health, detail = _external(server) if external else _ours(unit, server, served=served)
                 release = world.desired.releases[name][backend]
                 config = _observed_config(site, name, host) if external else UNKNOWN
                 if not external and unit and unit.files:
                     config = shared_digest(spec, unit.files) or "defaults"
-                weight = world.desired.weights[name][backend]
                 now = "" if server is None else f" ({server.weight}/256{', withheld' if server.withheld else ''})"
-                yield Row(name, backend, host, health, f"{weight} %{now}", release, config, detail)
+                if f"{host}/{name}/{backend}" in world.desired.idle:
+                    health, detail = _idle(unit)
+                weight = _weight(world, topology.mover(name, settings), backend, now)
+                yield Row(name, backend, host, health, weight, release, config, detail)
+
+
+def _parts(world: World, observed: Observed, service: str, backend: str, host: str) -> Iterator[Row]:
+    """What a backend runs apart from what the edge sends requests to."""
+    for unit_id, desired in world.desired.units.items():
+        unit = desired.unit
+        if unit.part and (unit.host, unit.service, unit.backend) == (host, service, backend):
+            state = observed.units.get(unit_id)
+            health, detail = _idle(state) if unit_id in world.desired.idle else _ours(state, None, served=False)
+            name = next((n for n, c in world.desired.consumers.items() if unit_id in c.units.get(backend, ())), "")
+            release = world.desired.releases[service][backend]
+            config = (shared_digest(world.desired.specs[service], state.files) or "defaults") if state else UNKNOWN
+            yield Row(service, backend, host, health, _weight(world, name, backend), release, config, detail)
+
+
+def _idle(unit: UnitState | None) -> tuple[str, str]:
+    """What has no share of the messages: it is as it should be where it does not run."""
+    runs = unit is not None and (unit.supervised or unit.orphans)
+    return ("failing", "it runs, and has no share of the messages") if runs else ("up", "idle")
 
 
 def _pods(world: World, observed: Observed) -> Iterator[Row]:
     for pods_id, desired in world.desired.pods.items():
         pods, state = desired.pods, observed.pods.get(pods_id, PodsState())
-        health, detail = "up", f"{state.ready} of {state.wanted} pods"
+        chart = f" of {desired.chart.source}" if desired.chart else ""
+        health, detail = "up", f"{state.ready} of {state.wanted} pods{chart}"
         if world.desired.views[pods.cluster].problem:
             health, detail = UNKNOWN, world.desired.views[pods.cluster].problem
         elif not state.status:
             health, detail = "down", "no release"
         elif state.status != "deployed":
             health, detail = "failing", f"its release is {state.status}"
+        elif pods.takers and not pods.component.wsgi and f"{pods_id}#0" in world.desired.idle and not state.wanted:
+            detail = "idle"
         elif state.ready < state.wanted or not state.wanted:
             health, detail = "failing" if state.ready else "down", f"{detail}; {state.problem}".rstrip("; ")
         spec = world.desired.specs[pods.service]
         config = (shared_digest(spec, state.files) or "defaults") if state.files else UNKNOWN
-        weight = world.desired.weights[pods.service][pods.backend]
-        yield Row(pods.service, pods.backend, pods.cluster, health, f"{weight} %", pods.release, config, detail)
+        weight = _weight(world, _mover(world, pods_id) or pods.service, pods.backend)
+        yield Row(pods.service, pods.backend, pods.cluster, health, weight, pods.release, config, detail)
+
+
+def _mover(world: World, pods_id: str) -> str:
+    """What moves pods that take messages; empty for others."""
+    first = f"{pods_id}#0"
+    return next(
+        (n for n, c in world.desired.consumers.items() if any(first in those for those in c.units.values())), ""
+    )
+
+
+def _weight(world: World, service: str, backend: str, now: str = "") -> str:
+    """The share that a backend has, and what is wanted where that is another; empty for one that serves no traffic."""
+    wanted = world.desired.weights.get(service, {}).get(backend)
+    if wanted is None:
+        return ""
+    share = world.desired.shares[service][backend]
+    return f"{share:.3g} %{now}" + ("" if same({backend: share}, {backend: wanted}) else f", wanted {wanted} %")
 
 
 def _server(observed: Observed, service: str, server: str) -> ServerState | None:
     return next((e.servers[service, server] for e in observed.edges.values() if (service, server) in e.servers), None)
 
 
-def _ours(unit: UnitState | None, server: ServerState | None) -> tuple[str, str]:
+def _ours(unit: UnitState | None, server: ServerState | None, *, served: bool) -> tuple[str, str]:
     if unit is None or not (unit.supervised or unit.orphans):
         return "down", "not running"
     if not unit.supervised:
         return "orphaned", f"{len(unit.orphans)} processes without a supervisor"
     if not unit.running:
         return "down", unit.problem or "its programs do not run"
+    if not served:  # by its supervisor's word: no edge sends it anything
+        return ("failing", unit.problem) if unit.problem else ("up", ", ".join(sorted(unit.running)))
     if server is None:
         return UNKNOWN, "no edge says"
     return ("up", "") if server.up else ("failing", server.check)

@@ -10,13 +10,16 @@ from pathlib import Path
 import click
 
 from planeshift.app import change
+from planeshift.app.compose import ssh_hosts
 from planeshift.app.compose import world as compose
+from planeshift.app.labs import there
 from planeshift.app.site import Site, open_site, shown
 from planeshift.cli import view
 from planeshift.cli.root import file_option
 from planeshift.engine.run import Event
 from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.plan.operations import Plan, from_json, to_json
+from planeshift.traffic import events
 
 _CONTRACT = click.option(
     "--contract", multiple=True, metavar="SERVICE", help="Let go of what only the older release's schema needs."
@@ -72,11 +75,12 @@ def up(file: str | None, yes: bool, output: str, saved: str | None, contract: tu
     """
     site = open_site(file)
     view.problems(site.warnings)
-    listen: Callable[[Event], None] = _json_event if output == "json" else view.Progress()
+    listen, watch = listener(output)
     done = change.up(
         compose(site),
-        agree=lambda p: _agree(p, yes, output),
+        agree=lambda p: agree(p, yes, output),
         listen=listen,
+        watch=watch,
         say=view.tell,
         contract=contract,
         saved=_saved(saved),
@@ -100,11 +104,11 @@ def down(file: str | None, yes: bool, purge: bool) -> int:
     """
     site = open_site(file)
     what = "stop all services and REMOVE ALL DATA" if purge else "stop all services"
-    if not yes and not _confirmed(f"{what} of {site.cloud.metadata.name}"):
+    if not yes and not confirmed(f"{what} of {site.cloud.metadata.name}"):
         raise PlaneshiftError(Problem("PS805", "nothing was changed: not confirmed"))
-    change.down(compose(site), view.tell)
+    change.down(there(site, compose(site), view.tell), view.tell)
     if purge:
-        change.purge(site)
+        change.purge(site, ssh_hosts(site))
         view.tell(f"removed {shown(site.state)}")
     return Exit.DONE
 
@@ -123,15 +127,26 @@ def _saved(path: str | None) -> Plan | None:
         raise PlaneshiftError(Problem("PS804", f"{path}: {error}")) from error
 
 
-def _agree(found: Plan, yes: bool, output: str) -> bool:
+def listener(output: str) -> tuple[Callable[[Event], None], Callable[[events.Event], None]]:
+    """Who is told of operations, and who of what a shift does."""
+    if output == "json":
+        return _json_event, lambda event: print(events.to_json(event), end="", flush=True)
+    from planeshift.cli.shiftview import ShiftView
+
+    return view.Progress(), ShiftView()
+
+
+def agree(found: Plan, yes: bool, output: str) -> bool:
+    """Show a plan, and ask for a yes where one is needed."""
     if output == "json":
         print(json.dumps({"event": "plan", **json.loads(to_json(found))}), flush=True)
     else:
         view.plan(found, command="")
-    return yes or not found.operations or _confirmed("carry this out")
+    return yes or not found.operations or confirmed("carry this out")
 
 
-def _confirmed(what: str) -> bool:
+def confirmed(what: str) -> bool:
+    """Ask a person; raises PlaneshiftError (PS805) where there is none."""
     if not sys.stdin.isatty():
         hint = "Add --yes; no question is asked where there is no terminal."
         raise PlaneshiftError(Problem("PS805", f"to {what} needs a yes", hint=hint))

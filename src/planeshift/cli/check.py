@@ -12,6 +12,7 @@ from planeshift.app.site import open_site
 from planeshift.cli import view
 from planeshift.cli.root import file_option
 from planeshift.errors import CODES, Exit, PlaneshiftError, Problem
+from planeshift.topology import coldstart
 
 
 @click.command(short_help="Find every mistake in the cloud file and configuration.")
@@ -20,10 +21,11 @@ def check(file: str | None) -> int:
     """Find every mistake in the cloud file and in the services' own configuration, at once.
 
     Each option of the operator's oslo.config files is compared with what that release of the service
-    really knows. Asks no host; changes nothing.
+    really knows. A control plane that runs on servers of its own cloud, and could not start again after
+    a loss of power, is warned of, with the order that starts it. Asks no host; changes nothing.
     """
     site = open_site(file)
-    view.problems(site.warnings)
+    view.problems([*site.warnings, *coldstart.check(site.loaded)])
     services = site.cloud.spec.services
     words = f"{len(services)} services, {len(site.tree)} configuration files"
     print(f"{site.loaded.document.file}: {site.cloud.metadata.name} is right ({words}).")

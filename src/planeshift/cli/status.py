@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from planeshift.app import access
+from planeshift.app import access, watching
 from planeshift.app import status as app
 from planeshift.app.compose import world as compose
 from planeshift.app.site import open_site
@@ -47,10 +47,13 @@ def status(file: str | None, output: str) -> int:
     else:
         header = ["SERVICE", "BACKEND", "HOST", "HEALTH", "WEIGHT", "RELEASE", "CONFIG"]
         cells = [[r.service, r.backend, r.host, r.health, r.weight, r.release, r.config] for r in rows]
-        if output == "wide" or not all(r.well for r in rows):
+        if output == "wide" or not all(r.well for r in rows) or any(r.service == "cell" for r in rows):
             header.append("DETAIL")
             cells = [[*c, r.detail] for c, r in zip(cells, rows, strict=True)]
         view.table(header, cells)
+        for service, hold in watching.holds(watching.place(file)).items():
+            view.tell(f"\nThe traffic of {service} is held since {hold.since[:19]}Z: {hold.reason}")
+            view.tell(f"To try again: planeshift shift {service} --resume")
     return Exit.DONE if all(row.well for row in rows) else Exit.FAILED
 
 

@@ -1,0 +1,130 @@
+"""Shifts as a person orders them: new weights into the cloud file, then as `up`; back; on after a hold; retired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+from planeshift.app.site import Site, open_site
+from planeshift.drivers import files
+from planeshift.drivers.shiftlogs import SHIFTS, Tail, shift_logs
+from planeshift.engine.world import World
+from planeshift.errors import PlaneshiftError, Problem
+from planeshift.model import cloud as model
+from planeshift.model.edit import remove, set_number
+from planeshift.model.load import nearest
+from planeshift.render import topology
+from planeshift.traffic import events
+
+
+def with_weights(site: Site, service: str, wanted: Mapping[str, int]) -> tuple[Site, str]:
+    """The site with new weights, and the cloud file's new text, which is not written yet.
+
+    `wanted` are percents of some backends; the others share what is left as they share now. Raises PlaneshiftError
+    where that cannot be (PS202, PS205), or the file cannot be edited (PS809).
+    """
+    now = topology.weights(site.cloud, _known(site, service))
+    for backend in wanted:
+        if backend not in now:
+            hint = nearest(backend, list(now)) or f"It has {', '.join(now)}."
+            raise PlaneshiftError(Problem("PS202", f"{service} has no backend `{backend}`", hint=hint))
+    weights = _completed(service, now, wanted)
+    text = site.path.read_text("utf-8")
+    for backend, weight in weights.items():
+        path = ("spec", "services", _service(service), "backends", backend, "weight")
+        text = text if weight == now[backend] and len(now) > 1 else set_number(text, path, weight, site.path.name)
+    return open_site(str(site.path), text), text
+
+
+def _completed(service: str, now: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
+    left = 100 - sum(wanted.values())
+    others = {backend: weight for backend, weight in now.items() if backend not in wanted}
+    if left < 0 or (left and not others):
+        raise PlaneshiftError(Problem("PS202", f"the weights of {service} make {100 - left}, not 100"))
+    whole = sum(others.values())
+    if left and not whole:
+        hint = f"Say as well what {' and '.join(others)} shall have."
+        raise PlaneshiftError(Problem("PS202", f"the weights of {service} make {100 - left}, not 100", hint=hint))
+    bounds, so_far = [0], 0
+    for weight in others.values():
+        so_far += weight
+        bounds.append(round(left * so_far / whole) if whole else 0)
+    shares = dict(zip(others, (b - a for a, b in pairwise(bounds)), strict=True))
+    return {backend: wanted.get(backend, shares.get(backend, 0)) for backend in now}
+
+
+def back(site: Site, service: str) -> dict[str, int]:
+    """The weights from which the last shift of a service began. Raises PlaneshiftError (PS810) where none is known."""
+    now = topology.weights(site.cloud, _known(site, service))
+    for log in reversed(shift_logs(site.state / SHIFTS)):
+        begun = (
+            next((e for e in Tail(log).read() if isinstance(e, events.Shift)), None) if log.service == service else None
+        )
+        if begun and set(begun.before) == set(now):
+            return _completed(service, {**now}, {b: round(share) for b, share in begun.before.items()})
+    raise PlaneshiftError(
+        Problem(
+            "PS810", f"no shift of {service} is known to go back from", hint="Say the weights: `SERVICE BACKEND=100`."
+        )
+    )
+
+
+def resume(world: World, service: str) -> None:
+    """Lift the hold on a service's traffic, so that the next `up` tries again."""
+    record = world.control.standing().get(service)
+    if record is None or record.hold is None:
+        raise PlaneshiftError(Problem("PS810", f"the traffic of {service} is not held"))
+    with world.control.lease(world.clock.who()):
+        world.control.stand(service, replace(record, hold=None))
+
+
+def retired(site: Site, world: World, service: str, backend: str) -> tuple[Site, str]:
+    """The site without a backend that has no traffic any more, and the cloud file's new text, not written yet."""
+    now = topology.weights(site.cloud, _known(site, service))
+    if backend not in site.cloud.spec.services[_service(service)].backends:
+        hint = nearest(backend, list(now)) or f"It has {', '.join(now)}."
+        raise PlaneshiftError(Problem("PS202", f"{service} has no backend `{backend}`", hint=hint))
+    name = topology.mover(_service(service), site.cloud.spec.services[_service(service)].backends[backend]) or service
+    share, now = world.desired.shares.get(name, {}).get(backend, 0), topology.weights(site.cloud, name)
+    if now.get(backend) or share:
+        hint = f"planeshift shift {name} {' '.join(f'{n}=100' for n in now if n != backend) or '…'}"
+        raise PlaneshiftError(
+            Problem("PS810", f"{backend} still has {share or now[backend]:.3g} % of the traffic of {name}", hint=hint)
+        )
+    path = ("spec", "services", _service(service), "backends", backend)
+    text = remove(site.path.read_text("utf-8"), path, site.path.name)
+    return open_site(str(site.path), text), text
+
+
+def paced(site: Site, service: str, steps: tuple[int, ...], seconds: int | None) -> Site:
+    """The site with other steps, or another time a step, for this run alone."""
+    spec = site.cloud.spec
+    declared = spec.services[_service(_known(site, service))]
+    changes = ({"steps": list(steps)} if steps else {}) | ({"time": seconds} if seconds else {})
+    if not changes:
+        return site
+    shift = declared.shift.model_copy(update=changes)
+    services = {**spec.services, _service(service): declared.model_copy(update={"shift": shift})}
+    cloud: model.Cloud = site.cloud.model_copy(update={"spec": spec.model_copy(update={"services": services})})
+    return replace(site, loaded=replace(site.loaded, cloud=cloud))
+
+
+def write(site: Site, text: str) -> None:
+    """Replace the cloud file's text, as a whole, with its mode."""
+    if site.path.read_text("utf-8") != text:
+        files.write(site.path, text.encode(), site.path.stat().st_mode & 0o777)
+
+
+def _known(site: Site, name: str) -> str:
+    """A service, or the consumers of one of its cells, as `nova@cell1`."""
+    known = topology.movers(site.cloud)
+    if name not in known:
+        hint = nearest(name, known) or f"It runs {', '.join(known)}."
+        what = "this cloud runs no service" if name == _service(name) else "no backends have weights of the consumers"
+        raise PlaneshiftError(Problem("PS205", f"{what} `{name}`", hint=hint))
+    return name
+
+
+def _service(name: str) -> str:
+    return name.partition("@")[0]

@@ -1,0 +1,1 @@
+"""The web page of a cloud: its shifts, live, and metrics of them."""
