@@ -9,10 +9,13 @@ import yaml
 
 from planeshift import catalog
 from planeshift.app import change
+from planeshift.app.rotate import rotate
+from planeshift.app.rotation import Rotation
 from planeshift.catalog.spec import SecretValue
 from planeshift.drivers.memory import Data, Memory, processes
 from planeshift.drivers.memory.data import DatabaseData, KeystoneData
 from planeshift.drivers.memory.processes import without_credentials
+from planeshift.drivers.memory.users import MemoryUsers
 from planeshift.engine.run import Event
 from planeshift.engine.world import World
 from planeshift.model import cloud as model
@@ -71,18 +74,25 @@ def enter(memory: Memory, declared: model.Cloud, tree: Tree | None = None) -> Wo
     """What a new process sees of a world: the engine's view of it, for a cloud file."""
     ours = {h.name: paths() for h in declared.spec.hosts if h.via == "local"}
     left = {unit.split("/")[0] for unit in memory.data.units}
+    sources = topology.chart_sources(declared)
     return World(
         hosts={name: memory.host(name, paths()) for name in sorted(left | set(ours))},
         clusters={c.name: memory.cluster(c.name) for c in declared.spec.clusters},
         images=memory.images,
+        charts=memory.charts,
         databases=memory.databases,
+        buses=memory.buses,
         edge=memory.edge,
         identity=memory.identity,
         secrets=memory.secrets,
         maker=memory.maker,
         control=memory.control,
         clock=memory.clock,
-        render=lambda secrets, views: build(declared, tree or {}, secrets, ours, views),
+        traffic=memory.traffic,
+        prober=memory.prober,
+        render=lambda secrets, views, shares: build(
+            declared, tree or {}, secrets, ours, views, shares, memory.charts.views(sources) if sources else {}
+        ),
     )
 
 
@@ -90,12 +100,13 @@ def provide(data: Data, declared: model.Cloud) -> None:
     """Let there be what the operator brings: schemas with their passwords, and what other people run."""
     for name in topology.ours(declared):
         database = topology.database(declared, name)
-        content = DatabaseData(password=PASSWORD)
+        content = DatabaseData()
         if database is not None and database.engine != "sqlite":
             user, schema = database.user or name, database.name or name
             url = without_credentials(f"mysql+pymysql://{user}@{database.host}:{database.port}/{schema}")
             content = data.databases.setdefault(url, content)
-            _secrets(data, declared, name)["database_password"] = PASSWORD
+            data.users.setdefault(url, {user: PASSWORD})
+            _secrets(data, declared, name).setdefault("database_password", PASSWORD)
         _others(data, declared, name, content)
     foreign = declared.spec.services.get("keystone")
     if foreign and foreign.endpoint:
@@ -177,6 +188,43 @@ class Operator:
             contract=contract,
         )
 
+    def rotate(
+        self,
+        service: str,
+        name: str,
+        *,
+        prepare: Callable[[Memory, World], None] | None = None,
+        others: bool = False,
+        followed: bool = False,
+        may: bool = True,
+    ) -> None:
+        """`planeshift secrets rotate`, in a new process; `may` says whether there is somebody who may make users."""
+        world, memory = self.next(), self.memory
+        if prepare:
+            prepare(memory, world)
+
+        def tries(found: World, service: str) -> MemoryUsers:
+            return memory.users(without_credentials(found.desired.databases[service].url))
+
+        def bus(found: World, host: str, port: int) -> MemoryUsers:
+            return memory.users(f"//{host}:{port}")
+
+        rotate(
+            Rotation(
+                world=lambda: enter(memory, self.cloud, self.tree),
+                users=tries if may else lambda found, service: None,
+                bus_users=bus if may else lambda found, host, port: None,
+                tries=tries,
+                bus_tries=bus,
+                listen=self.events.append,
+                say=self.said.append,
+                others=lambda service: others,
+                followed=followed,
+            ),
+            service,
+            name,
+        )
+
 
 def kinds(plan: Plan) -> list[Kind]:
     """The kinds of a plan's operations, in their order."""
@@ -197,6 +245,9 @@ def assert_serves(operator: Operator) -> None:
     for name, files in laid.items():
         unit, running = data.units[name], processes.supervised(data, name)
         assert unit.files == dict(files), f"files of {name}"
+        if name in desired.idle:
+            assert unit.supervisor is None and not processes.of(data, name), f"{name} runs"
+            continue
         assert unit.supervisor is not None, f"{name} has no supervisor"
         assert unit.supervisor.config.encode() == files["supervisord.conf"].content, (
             f"the supervisor of {name} is stale"
@@ -221,8 +272,9 @@ def assert_serves(operator: Operator) -> None:
         assert newest.status == "deployed" and newest.values == release_values(pods, b"a digest key"), name
         for process in processes.of(data, name):
             assert process.read == dict(pods.files), f"{name}: a pod has read other files"
-        assert sum(newest.pods.values()) == pods.values["replicas"], name
-        assert len(processes.of(data, name)) == len(newest.pods), f"{name}: pods are missing"
+        assert sum(newest.pods.values()) == (pods.values["replicas"] if pods.values.get("serve", True) else 0), name
+        takers = sum(pods.values.get("takers", {}).values())
+        assert len(processes.of(data, name)) == len(newest.pods) + takers, f"{name}: pods are missing"
     for cluster in data.clusters.values():
         assert set(cluster.releases) <= set(desired.pods), "releases that are not desired"
         used = {o for found in cluster.releases.values() for r in found for o in r.objects}

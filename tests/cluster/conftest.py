@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from labrig import ONE_NODE, Rig, lab_file
+from labrig import ONE_NODE, Rig, free, lab_file
+from sides import LAB, Cloud
 
-from planeshift.errors import PlaneshiftError
 from planeshift.lab.model import load
-from planeshift.lab.network import refuse_overlap
 from planeshift.lab.requirements import refusals
 from planeshift.lab.topology import topology
 
@@ -39,15 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("lab"))
 
 
-def _free(spec: str, number: int) -> bool:
-    """Whether the networks of this number are nobody's; another lab may be at work on this machine."""
-    try:
-        refuse_overlap(topology(load(lab_file(spec, number), "lab.yaml"), "/tmp"))
-    except PlaneshiftError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="session")
 def rig(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Rig]]:
     """Makes labs, of a spec, in a directory of their own; all are down at the end."""
@@ -56,7 +46,7 @@ def rig(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
 
     def make(spec: str = ONE_NODE, name: str = "lab") -> Rig:
         directory = tmp_path_factory.mktemp(name)
-        number = next(n for n in itertools.count(20 * worker + len(made)) if _free(spec, n))
+        number = next(n for n in itertools.count(20 * worker + len(made)) if free(spec, n))
         (directory / "lab.yaml").write_text(lab_file(spec, number))
         made.append(Rig(directory))
         return made[-1]
@@ -86,3 +76,15 @@ def breakable(shared_lab: Rig) -> Iterator[Rig]:
     """The shared lab, up, for tests that break it; it is mended after them."""
     yield shared_lab
     shared_lab.up()
+
+
+@pytest.fixture(scope="session")
+def both_sides(rig: Callable[..., Rig]) -> Iterator[Cloud]:
+    """Keystone and Glance on a host and as pods; all traffic is the host's. Tests leave it so."""
+    made = rig(LAB, name="sides")
+    made.build_tools()
+    made.up()
+    cloud = Cloud(made)
+    cloud.run("up", "--yes")
+    yield cloud
+    cloud.run("down", "--purge", "--yes", check=False)

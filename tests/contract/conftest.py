@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rigs import AgentHostRig, EdgeRig, HostRig, MemoryEdgeRig, MemoryHostRig, RealEdgeRig, RealHostRig
+from rigs import AgentHostRig, EdgeRig, HostRig, MemoryEdgeRig, MemoryHostRig, RealEdgeRig, RealHostRig, SshHostRig
+from sshrig import Sshd, reason
 
 from planeshift.drivers.local import processes
 from planeshift.drivers.memory import Memory
@@ -39,11 +40,29 @@ def directory() -> Iterator[Path]:
     assert not left, f"processes were left: {left}"
 
 
-@pytest.fixture(params=(*KINDS, "agent"))
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Sshd]:
+    """A sshd for all tests of a worker, and the agent that is carried there once."""
+    if reason():
+        pytest.skip(reason())
+    directory = Path(tempfile.mkdtemp(prefix="ps-sshd-"))
+    made = Sshd(directory, address())
+    made.start()
+    yield made
+    made.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=(*KINDS, "agent", "ssh"))
 def host(request: pytest.FixtureRequest, directory: Path) -> Iterator[HostRig]:
     """A host, with a small web server for a unit."""
-    real = AgentHostRig if request.param == "agent" else RealHostRig
-    rig: HostRig = MemoryHostRig(Memory(), address()) if request.param == "memory" else real(directory, address())
+    rig: HostRig
+    if request.param == "memory":
+        rig = MemoryHostRig(Memory(), address())
+    elif request.param == "ssh":
+        rig = SshHostRig(directory, address(), request.getfixturevalue("sshd"))
+    else:
+        rig = (AgentHostRig if request.param == "agent" else RealHostRig)(directory, address())
     yield rig
     rig.clean_up()
 

@@ -17,18 +17,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from sshrig import Sshd
+
 from planeshift.drivers.haproxy import HAProxy
 from planeshift.drivers.local import processes as real_processes
 from planeshift.drivers.local.host import LocalHost
-from planeshift.drivers.local.supervisor import Supervisor
+from planeshift.drivers.local.supervisord import Supervisord
 from planeshift.drivers.memory import Memory, processes
 from planeshift.drivers.memory.data import ProcessData
 from planeshift.drivers.remote import RemoteHost
+from planeshift.drivers.traffic import RingTraffic
 from planeshift.plan.observed import UnitState
-from planeshift.ports import Edge, Host, quiet
+from planeshift.ports import Edge, Host, Traffic, quiet
 from planeshift.render.desired import Bind, File, Frontend, HostPaths, Program, Server
 from planeshift.render.haproxy import haproxy
 from planeshift.render.supervisor import MARKER, supervisord
+from planeshift.traffic.lines import Request, failure, kind
 
 PORT = 18_080
 KEY = b"key"
@@ -198,7 +202,7 @@ class RealHostRig(HostRig):
             connection.close()
 
     def kill_supervisor(self, unit: str) -> None:
-        pid = Supervisor(self.directory / "r" / unit).pid()
+        pid = Supervisord(self.directory / "r" / unit).pid()
         os.kill(pid, signal.SIGKILL)
         until(lambda: real_processes.identity(pid) is None)
 
@@ -230,11 +234,25 @@ class AgentHostRig(RealHostRig):
         self.agent.close()
 
 
+class SshHostRig(RealHostRig):
+    """This machine, by way of a real sshd; under supervisord, which needs no systemd."""
+
+    def __init__(self, directory: Path, address: str, sshd: Sshd) -> None:
+        super().__init__(directory, address)
+        self.ssh = sshd.host(self.port.paths)
+        self.port = cast(Host, self.ssh)
+
+    def clean_up(self) -> None:
+        super().clean_up()
+        self.ssh.close()
+
+
 class EdgeRig(ABC):
     """A HAProxy with two servers behind it."""
 
     unit = "here/edge/edge"
     port: Edge
+    traffic: Traffic
     hosts: HostRig
     servers: Sequence[Server]
 
@@ -313,6 +331,10 @@ class EdgeRig(ABC):
         return {name for (_, name), server in state.servers.items() if server.up} if state else set()
 
     @abstractmethod
+    def request(self, path: str = "/", status: int = 200) -> None:
+        """A client's request through the edge, that a server answers with this status."""
+
+    @abstractmethod
     def serve(self, server: Server) -> None:
         """Let a server answer."""
 
@@ -330,7 +352,13 @@ class MemoryEdgeRig(EdgeRig):
     def __init__(self, hosts: MemoryHostRig, address: Callable[[], str]) -> None:
         self.memory = hosts.memory
         self.port = hosts.memory.edge
+        self.traffic = hosts.memory.traffic
         super().__init__(hosts, address)
+
+    def request(self, path: str = "/", status: int = 200) -> None:
+        failed = failure(status, "--")
+        request = Request(1.0, "web", "one", status, 1, 1, "--", failed, kind(f"GET {path} HTTP/1.1"))
+        self.memory.mishaps.is_served(self.unit, request)
 
     def serve(self, server: Server) -> None:
         self.memory.data.elsewhere[server.address, server.port] = None
@@ -341,7 +369,7 @@ class MemoryEdgeRig(EdgeRig):
 
 class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(int(self.headers.get("X-Answer", "200")))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -354,8 +382,15 @@ class RealEdgeRig(EdgeRig):
 
     def __init__(self, hosts: RealHostRig, address: Callable[[], str]) -> None:
         self.port = HAProxy({"here": hosts.port.paths.runtime})
+        self.traffic = RingTraffic({"here": hosts.port.paths.runtime})
         self.made: dict[str, socketserver.BaseServer] = {}
         super().__init__(hosts, address)
+
+    def request(self, path: str = "/", status: int = 200) -> None:
+        connection = http.client.HTTPConnection(self.hosts.address, PORT, timeout=5)
+        connection.request("GET", path, headers={"X-Answer": str(status)})
+        assert connection.getresponse().status == status
+        connection.close()
 
     def serve(self, server: Server) -> None:
         made = http.server.ThreadingHTTPServer((server.address, server.port), _Answer)

@@ -82,19 +82,19 @@ def databases(kind: str, tmp_path: Path) -> Rig:
 def test_what_is_not_there_can_be_made(databases: Rig) -> None:
     assert databases.state() == DatabaseState(reachable=True, exists=False, empty=True)
     for _ in range(2):
-        databases.port.prepare(databases.database)
+        databases.port.prepare(databases.database, "", "")
         assert databases.state() == DatabaseState(reachable=True, exists=True, empty=True)
 
 
 def test_making_it_again_loses_nothing(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.migrate("old")
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     assert databases.state().heads == {"old"}
 
 
 def test_heads_and_the_first_content_are_seen(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.migrate("old")
     state = databases.state()
     assert (state.empty, state.heads, state.bootstrapped) == (False, {"old"}, False)
@@ -104,14 +104,14 @@ def test_heads_and_the_first_content_are_seen(databases: Rig) -> None:
 
 
 def test_tables_without_heads_are_not_empty(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.migrate("")
     state = databases.state()
     assert (state.empty, state.heads) == (False, frozenset())
 
 
 def test_a_step_that_began_is_told_until_it_ends(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     for step in ("create", "expand"):
         databases.port.migrating("keystone", step)
         assert databases.state().interrupted == step
@@ -121,7 +121,7 @@ def test_a_step_that_began_is_told_until_it_ends(databases: Rig) -> None:
 
 
 def test_a_creation_that_was_cut_off_counts_as_empty_and_is_cleared(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.port.migrating("keystone", "create")
     databases.migrate("old")
     assert databases.state().empty
@@ -132,7 +132,7 @@ def test_a_creation_that_was_cut_off_counts_as_empty_and_is_cleared(databases: R
 
 @pytest.mark.parametrize("step", ["expand", "upgrade", "contract", ""])
 def test_nothing_is_cleared_that_was_there_before(databases: Rig, step: str) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.migrate("old")
     databases.user("admin")
     if step:
@@ -144,7 +144,7 @@ def test_nothing_is_cleared_that_was_there_before(databases: Rig, step: str) -> 
 
 
 def test_a_backup_changes_nothing(databases: Rig) -> None:
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.migrate("old")
     before = databases.state()
     databases.port.back_up(databases.database, "", quiet)
@@ -155,10 +155,24 @@ def test_a_backup_is_never_written_over_another_whatever_the_clock_says(
     databases: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "strftime", lambda *_: "19700101T000000Z")
-    databases.port.prepare(databases.database)
+    databases.port.prepare(databases.database, "", "")
     databases.migrate("old")
     made = [databases.port.back_up(databases.database, "", quiet) for _ in range(3)]
     assert len(set(made)) == 3
+
+
+def test_what_a_killed_backup_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "k.sqlite")
+    database = DesiredDatabase("keystone", "sqlite", "sqlite://", path, "here", "u", "2026.2", frozenset())
+    with closing(sqlite3.connect(database.path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    half = [tmp_path / f"backups/keystone-1.{end}" for end in ("partial", "partial-journal", "trial", "trial-wal")]
+    other = tmp_path / "backups/glance-1.partial"
+    other.parent.mkdir(mode=0o700)
+    for path in (*half, other):
+        path.write_text("half")
+    made = LocalDatabases(tmp_path).back_up(database, "", quiet)
+    assert sorted(other.parent.iterdir()) == sorted([other, Path(made)])
 
 
 def test_there_is_no_backup_of_what_is_not_there(databases: Rig) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 from rigs import KEY, PORT, SUPERVISION, HostRig
 
 from planeshift.drivers.local import host as local
+from planeshift.drivers.local import processes
+from planeshift.drivers.local.supervisord import Supervisord
 from planeshift.errors import PlaneshiftError
 from planeshift.plan.observed import Process
 from planeshift.ports import quiet
-from planeshift.render.desired import File
+from planeshift.render.desired import File, HostPaths
+from planeshift.render.supervisor import MARKER
 
 UNIT, OTHER = "here/web/vms", "here/web/vms2"
 
@@ -218,6 +226,34 @@ def test_stopping_ends_all_of_a_unit_frees_its_place_and_may_be_repeated(host: H
         state = host.state(UNIT)
         assert (state.supervised, dict(state.running), state.orphans) == (False, {}, ())
         assert host.port.listener(host.bind) is None
+
+
+def test_what_ends_while_it_is_looked_at_is_no_orphan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old worker that ends after a reload: listed, but gone when its descent is asked for."""
+    found = local.LocalHost("here", HostPaths(runtime=str(tmp_path), state=str(tmp_path / "state")), os.environ)
+    marker = {**os.environ, MARKER: f"{tmp_path}/{UNIT}#web"}
+    with subprocess.Popen(["sleep", "600"], env=marker) as worker:
+        try:
+            until_marked(worker.pid, str(tmp_path))
+            monkeypatch.setattr(Supervisord, "programs", lambda _: {})
+            monkeypatch.setattr(Supervisord, "pid", lambda _: 1)
+            assert [o.pid for o in found.units(KEY)[UNIT].orphans] == [worker.pid]
+
+            def ends(_: Supervisord) -> int:
+                worker.kill()
+                worker.wait()
+                return 1
+
+            monkeypatch.setattr(Supervisord, "pid", ends)
+            assert found.units(KEY)[UNIT].orphans == ()
+        finally:
+            worker.kill()
+
+
+def until_marked(pid: int, prefix: str) -> None:
+    """Wait until a child has become its program: before, it has our environment."""
+    while pid not in {p.pid for p in processes.marked(prefix)}:
+        time.sleep(0.01)
 
 
 def test_stopping_ends_orphans_too(host: HostRig) -> None:

@@ -34,6 +34,13 @@ def test_a_new_file_is_sealed_where_a_rule_says_so(site: Path) -> None:
     assert not (site / "secrets/.gitignore").exists()  # it belongs in git
 
 
+def test_a_file_that_no_rule_fits_is_in_the_clear_for_its_owner_alone(site: Path) -> None:
+    SecretFiles(site).add("elsewhere/a.yaml", {"password": "quoted"})
+    made = site / "elsewhere/a.yaml"
+    assert "quoted" in made.read_text() and made.stat().st_mode & 0o777 == 0o600
+    assert (site / "elsewhere/.gitignore").exists()
+
+
 def test_a_sealed_file_is_added_to_and_keeps_what_is_there(site: Path) -> None:
     path = site / "secrets/a.yaml"
     path.parent.mkdir()

@@ -185,7 +185,7 @@ class Cloud:
 
     def rows(self) -> list[dict[str, str]]:
         done = self.run("status", "-o", "json")
-        assert done.code in (0, 1), done.text
+        assert done.code in (0, 1) and done.out, done.text
         found: list[dict[str, str]] = json.loads(done.out)
         assert (done.code == 0) == all(r["health"] == "up" for r in found), done.text
         return found

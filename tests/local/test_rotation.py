@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-import os
-import shutil
 import signal
+import sqlite3
 import subprocess
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import broker
 import pytest
-import urllib3
-from rig import PLANESHIFT, Cloud, addresses, program, traffic, until
+from rig import PLANESHIFT, Cloud, Watch, addresses, program, traffic, until, walk
 from test_trial import PASSWORDS, MariaDB
 
 pytestmark = pytest.mark.xdist_group("local-own")
 
 ADMIN = "adm1n-canary-p@ss"
-SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # without Debian's wrapper, which changes the user
 
 
 @pytest.fixture(scope="module")
@@ -50,60 +49,9 @@ def rotated(clouds: Callable[..., Cloud], mariadb: MariaDB) -> Cloud:
     return cloud
 
 
-class RabbitMQ:
-    """A broker of our own on a loopback address, with its management."""
-
-    def __init__(self) -> None:
-        self.address, _ = addresses()
-        self.root = Path(tempfile.mkdtemp(prefix="planeshift-rabbitmq-"))
-        (self.root / "plugins").write_text("[rabbitmq_management].\n")
-        (self.root / "rabbit.conf").write_text(
-            f"listeners.tcp.1 = {self.address}:5672\nmanagement.tcp.ip = {self.address}\nmanagement.tcp.port = 15672\n"
-            "loopback_users = none\n"
-        )
-        numbers = self.address.replace(".", ",")
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(self.root), "LC_ALL": "C.UTF-8",
-            "ERL_EPMD_ADDRESS": self.address, "ERL_EPMD_PORT": "4369",
-            "RABBITMQ_NODENAME": f"rotation{os.getpid()}@localhost", "RABBITMQ_DIST_PORT": "25672",
-            "RABBITMQ_MNESIA_BASE": str(self.root / "mnesia"), "RABBITMQ_LOG_BASE": str(self.root / "log"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.root / "plugins"),
-            "RABBITMQ_CONFIG_FILE": str(self.root / "rabbit.conf"), "RABBITMQ_PID_FILE": str(self.root / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{{numbers}}}",
-        }  # fmt: skip
-        epmd = [str(program("epmd")), "-address", self.address, "-port", "4369"]
-        self.processes = [subprocess.Popen(epmd, env=self.environment, stderr=subprocess.DEVNULL)]
-        with (self.root / "out").open("wb") as out:
-            self.processes.append(subprocess.Popen([SERVER], env=self.environment, stdout=out, stderr=out))
-        until(self.answers, lambda: f"RabbitMQ answers: {(self.root / 'out').read_text()[-2000:]}")
-        self.ask("PUT", "users/glance", {"password": "bus-p@ss", "tags": ""})
-        self.ask("PUT", "permissions/%2F/glance", {"configure": ".*", "write": ".*", "read": ".*"})
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.ask("GET", "whoami"))
-        except (OSError, AssertionError, urllib3.exceptions.HTTPError):
-            return False
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        headers = {**urllib3.make_headers(basic_auth="guest:guest"), "Content-Type": "application/json"}
-        url = f"http://{self.address}:15672/api/{path}"
-        answer = urllib3.request(method, url, headers=headers, body=json.dumps(body) if body else None, retries=False)
-        assert answer.status < 400, answer.data
-        return json.loads(answer.data) if answer.data else None
-
-    def end(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
-        shutil.rmtree(self.root)
-
-
 @pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    if not Path(SERVER).exists() or program("epmd") is None:
-        pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
-    server = RabbitMQ()
+def rabbitmq() -> Iterator[broker.RabbitMQ]:
+    server = broker.rabbitmq(addresses()[0])
     yield server
     server.end()
 
@@ -139,24 +87,64 @@ def test_a_database_user_is_rotated_under_traffic_and_back(rotated: Cloud, maria
         assert before not in done.text and held["database_password"] not in done.text and ADMIN not in done.text
 
 
-@pytest.mark.parametrize("line", ["the next user is", "bringing every backend"])
-def test_a_rotation_that_was_killed_is_gone_on_with(rotated: Cloud, mariadb: MariaDB, line: str) -> None:
-    before = rotated.secrets("glance").get("database_user", "glance")
-    argv = [*PLANESHIFT, "secrets", "rotate", "glance", "database_password", "--yes", "-f", str(rotated.file)]
-    with traffic(rotated) as flow:
-        with subprocess.Popen(argv, env=rotated.environment, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr
-            for said in process.stderr:
-                if said.startswith(line):
-                    process.send_signal(signal.SIGKILL)
-                    break
-        assert process.returncode == -signal.SIGKILL
+def killed_at(cloud: Cloud, line: str, *arguments: str, sign: signal.Signals = signal.SIGKILL) -> None:
+    """A rotation, ended by a signal as soon as it says a line that begins so."""
+    argv = [*PLANESHIFT, "secrets", "rotate", *arguments, "--yes", "-f", str(cloud.file)]
+    with subprocess.Popen(argv, env=cloud.environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for said in process.stderr:
+            if said.startswith(line):
+                process.send_signal(sign)
+                break
+    assert process.returncode in (-sign, 130)
+
+
+def found(cloud: Cloud, texts: set[str], since: float) -> list[Path]:
+    """Files that hold one of the texts, other than what a running service reads, and the secret files themselves."""
+    wanted = [text.encode() for text in texts]
+    new = [p for top in ("/tmp", "/dev/shm") for p in Path(top).iterdir() if p.lstat().st_ctime >= since]
+    places = [cloud.state, cloud.runtime, *(p for p in new if not p.name.startswith(("planeshift-", "pytest-")))]
+    files = (
+        p for place in places for p in ([place] if place.is_file() else walk(place, skip={"environments", "data"}))
+    )
+    return [
+        p
+        for p in files
+        if p.name != "90-secrets.conf"
+        and not p.is_symlink()
+        and p.is_file()
+        and p.lstat().st_ctime >= since
+        and any(text in p.read_bytes() for text in wanted)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "sign"),
+    [
+        ("the next user is", signal.SIGKILL),
+        ("bringing every backend", signal.SIGTERM),
+        ("the next user", signal.SIGHUP),
+    ],
+)
+def test_a_rotation_that_was_killed_is_gone_on_with_and_leaves_no_password_anywhere(
+    rotated: Cloud, mariadb: MariaDB, line: str, sign: signal.Signals
+) -> None:
+    held, begun = rotated.secrets("glance"), time.time() - 1
+    before, passwords = held.get("database_user", "glance"), {ADMIN, str(held["database_password"])}
+    with traffic(rotated) as flow, Watch() as watch:
+        killed_at(rotated, line, "glance", "database_password", sign=sign)
+        held = rotated.secrets("glance")
+        passwords |= {str(held["database_password"]), str(held.get("database_next", {}).get("password", ADMIN))}
+        assert found(rotated, passwords, begun) == []
         rotated.does("secrets", "rotate", "glance", "database_password", "--yes")
         flow.flow()
     assert flow.failures == []
     held = rotated.secrets("glance")
     assert held["database_user"] != before and users(mariadb) == {held["database_user"]}
     assert not {"database_next", "database_previous"} & set(held)
+    passwords.add(str(held["database_password"]))
+    assert len(passwords) == 3 and found(rotated, passwords, begun) == []
+    assert [shown for password in passwords for shown in watch.showing(password)] == []
     rotated.settles()
 
 
@@ -173,16 +161,56 @@ def test_a_service_account_is_rotated_under_traffic(rotated: Cloud) -> None:
     rotated.does("verify")
 
 
-def test_token_keys_are_promoted_under_traffic_and_tokens_live_on(rotated: Cloud) -> None:
+def test_token_keys_are_staged_then_promoted_once_though_killed_and_tokens_live_on(rotated: Cloud) -> None:
     before, token = rotated.secret("keystone", "fernet_keys"), rotated.token()
+    newest = max(map(int, before))
     with traffic(rotated) as flow:
-        rotated.does("secrets", "rotate", "keystone", "fernet_keys", "--yes")
+        killed_at(rotated, "a new key is staged", "keystone", "fernet_keys")
+        held = rotated.secrets("keystone")
+        assert held["fernet_keys_promoting"] == str(newest + 1)
+        staged = held["fernet_keys"]["0"]
+        assert staged not in before.values() and max(map(int, held["fernet_keys"])) == newest
+        killed_at(rotated, f"key {newest + 1} is promoted", "keystone", "fernet_keys")
+        done = rotated.does("secrets", "rotate", "keystone", "fernet_keys", "--yes")
         flow.flow()
     assert flow.failures == []
-    after = rotated.secret("keystone", "fernet_keys")
-    newest = max(map(int, after))
-    assert after[str(newest)] == before["0"] and after["0"] != before["0"] and newest == max(map(int, before)) + 1
-    assert rotated.request("GET", 9292, "/v2/images?limit=1", headers={"X-Auth-Token": token}).status == 200
+    after = rotated.secrets("keystone")
+    assert "fernet_keys_promoting" not in after and staged not in done.text
+    assert after["fernet_keys"] == {
+        str(newest + 1): staged,
+        **{n: k for n, k in before.items() if n != "0"},
+        "0": staged,
+    }
+    for one in (token, rotated.token()):
+        assert rotated.request("GET", 9292, "/v2/images?limit=1", headers={"X-Auth-Token": one}).status == 200
+    rotated.settles()
+
+
+def test_credentials_that_are_stored_are_encrypted_anew(rotated: Cloud) -> None:
+    headers = {"X-Auth-Token": rotated.token(), "Content-Type": "application/json"}
+    user = json.loads(rotated.request("GET", 5000, "/v3/users?name=admin", headers=headers).body)["users"][0]["id"]
+    body = {"credential": {"blob": "kept", "type": "note", "user_id": user}}
+    made = rotated.request("POST", 5000, "/v3/credentials", json.dumps(body), headers)
+    assert made.status == 201, made
+    path = f"/v3/credentials/{json.loads(made.body)['credential']['id']}"
+
+    def blob() -> object:
+        answer = rotated.request("GET", 5000, path, headers=headers)
+        return json.loads(answer.body)["credential"]["blob"] if answer.status == 200 else answer
+
+    newest = max(map(int, rotated.secret("keystone", "credential_keys")))
+    with traffic(rotated) as flow:
+        killed_at(rotated, "what is stored", "keystone", "credential_keys")
+        assert blob() == "kept"
+        rotated.does("secrets", "rotate", "keystone", "credential_keys", "--yes")
+        flow.flow()
+    assert flow.failures == [] and blob() == "kept"
+    keys = rotated.secret("keystone", "credential_keys")
+    assert max(map(int, keys)) == newest + 1
+    [database] = (rotated.state / "data").rglob("keystone.sqlite")
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        hashes = {found for (found,) in connection.execute("SELECT key_hash FROM credential")}
+    assert hashes == {hashlib.sha1(keys[str(newest + 1)].encode()).hexdigest()}
     rotated.settles()
 
 
@@ -208,7 +236,7 @@ def test_what_cannot_be_rotated_is_refused(rotated: Cloud, mariadb: MariaDB) -> 
     until(lambda: set(rotated.health().values()) == {"up"}, "all is up")
 
 
-def test_a_message_bus_user_is_rotated_and_no_notification_is_lost(rotated: Cloud, rabbitmq: RabbitMQ) -> None:
+def test_a_message_bus_user_is_rotated_and_no_notification_is_lost(rotated: Cloud, rabbitmq: broker.RabbitMQ) -> None:
     held = rotated.secrets("glance")
     url = f"rabbit://glance:bus-p%40ss@{rabbitmq.address}:5672//"
     write(rotated, "glance", {**held, "options": {"oslo_messaging_notifications": {"transport_url": url}}})

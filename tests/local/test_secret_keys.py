@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -93,6 +94,33 @@ def test_who_may_not_read_the_key_cannot_open(cloud: Cloud, client: dict[str, st
     assert done.code == 1 and "PS1009" in done.err and "may not be read" in done.err, done.text
     wrong = run(cloud, {**other, "OS_PASSWORD": "wrong"}, "view", str(place / "s.yaml"))
     assert wrong.code == 1 and "its password" in wrong.err, wrong.text
+
+
+def test_a_token_or_an_application_credential_opens_too(cloud: Cloud, client: dict[str, str], place: Path) -> None:
+    recipient = run(cloud, client, "key", "create", f"{cloud.name}/credentials").out.strip()
+    (place / "s.yaml").write_text("a: b\n")
+    assert run(cloud, client, "enc", str(place / "s.yaml"), "--age", recipient).code == 0
+    (place / "id.txt").write_text(run(cloud, client, "key", "identity").out)
+    token = cloud.token()
+    headers = {"X-Auth-Token": token, "X-Subject-Token": token, "Content-Type": "application/json"}
+    mine = json.loads(cloud.request("GET", 5000, "/v3/auth/tokens", headers=headers).body)["token"]
+    body = json.dumps(
+        {"application_credential": {"name": "opens", "roles": [{"name": r["name"]} for r in mine["roles"]]}}
+    )
+    path = f"/v3/users/{mine['user']['id']}/application_credentials"
+    answer = cloud.request("POST", 5000, path, body, headers)
+    assert answer.status == 201, answer
+    made = json.loads(answer.body)["application_credential"]
+    bare = {k: v for k, v in client.items() if not k.startswith("OS_")} | {
+        "SOPS_AGE_KEY_FILE": str(place / "id.txt"),
+        "OS_AUTH_URL": cloud.url(5000, "/v3"),
+    }
+    for who in (
+        {"OS_TOKEN": token, "OS_PROJECT_ID": mine["project"]["id"]},
+        {"OS_APPLICATION_CREDENTIAL_ID": made["id"], "OS_APPLICATION_CREDENTIAL_SECRET": made["secret"]},
+    ):
+        assert run(cloud, bare | who, "view", str(place / "s.yaml")).out == "a: b\n"
+    assert cloud.request("DELETE", 5000, f"{path}/{made['id']}", headers=headers).status == 204
 
 
 def test_a_cloud_runs_from_a_sealed_secret_file(cloud: Cloud, client: dict[str, str], place: Path) -> None:

@@ -138,6 +138,24 @@ def test_an_edited_image_is_no_drift_and_a_deployment_that_went_is() -> None:
     assert release.drift and "its Deployment is gone" in release.summary
 
 
+def test_a_registry_that_is_down_stops_only_what_needs_a_new_image() -> None:
+    operator = Operator(PODS)
+    operator.up()
+
+    def without_registry() -> Plan:
+        world = operator.next()
+        away = PlaneshiftError(Problem("PS461", "registry.example.org does not answer"))
+        operator.memory.faults.fail("cluster.has", away, times=99)
+        return change.plan(world)
+
+    plan = without_registry()
+    assert ids(plan) == [] and len([n for n in plan.notes if "registry.example.org does not answer" in n]) == 2
+    operator.edit(PODS.replace("replicas: 1,", "replicas: 1, release: '2026.1',"))
+    assert [o.subject for o in without_registry().operations if o.kind is Kind.BRING_IMAGE] == [
+        o.subject for o in operator.plan().operations if o.kind is Kind.BRING_IMAGE
+    ]
+
+
 def test_a_clock_that_jumps_back_and_forth_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     times = itertools.cycle(["2031-01-01T00:00:00+00:00", "1970-01-01T00:00:00+00:00", "2026-06-01T00:00:00+00:00"])
     monkeypatch.setattr(MemoryClock, "now", lambda self: next(times))

@@ -16,7 +16,6 @@ from planeshift import catalog
 from planeshift.catalog.spec import SecretValue
 from planeshift.errors import PlaneshiftError
 from planeshift.plan.build import applied, build
-from planeshift.plan.draft import SUPERVISION
 from planeshift.plan.observed import (
     NOTHING,
     DatabaseState,
@@ -30,6 +29,7 @@ from planeshift.plan.observed import (
 from planeshift.plan.operations import Kind, Mark, Operation, Plan, from_json, in_order, to_json
 from planeshift.render import build as render
 from planeshift.render.desired import Desired, File
+from planeshift.render.supervisor import SUPERVISORD as SUPERVISION
 
 KEY = b"key"
 UNIT, EDGE = "here/keystone/vms", "here/edge/edge"

@@ -1,4 +1,4 @@
-wsgi_app = 'keystone.wsgi.api:application'
+wsgi_app = 'planeshift_wsgi:application'
 chdir = '/run/planeshift/example/here/keystone/ours'
 worker_class = 'gthread'
 timeout = 120

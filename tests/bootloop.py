@@ -1,0 +1,158 @@
+"""Clients that boot servers and delete them, without a pause, and notice all that goes wrong: in Nova, and in Placement."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import urllib3
+
+ADMIN = {"name": "admin", "domain": {"name": "Default"}}
+PATIENCE = 240  # seconds for one server
+
+
+@dataclass
+class Api:
+    """A cloud's services at an edge, as its administrator."""
+
+    edge: str
+    password: str
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=120))
+    token: str = ""
+
+    def log_in(self) -> None:
+        scope = {"project": {"name": "admin", "domain": {"name": "Default"}}}
+        password = {"user": {**ADMIN, "password": self.password}}
+        body = {"auth": {"identity": {"methods": ["password"], "password": password}, "scope": scope}}
+        answer = self.http.request("POST", f"http://{self.edge}:5000/v3/auth/tokens", json=body)
+        assert answer.status == 201, answer.data
+        self.token = answer.headers["X-Subject-Token"]
+
+    def ask(
+        self, method: str, port: int, path: str, body: Any = None, version: str = "compute 2.74"
+    ) -> tuple[int, Any]:
+        headers = {"X-Auth-Token": self.token, "OpenStack-API-Version": version}
+        answer = self.http.request(method, f"http://{self.edge}:{port}{path}", json=body, headers=headers)
+        try:
+            return answer.status, answer.json() if answer.data else None
+        except ValueError:
+            return answer.status, answer.data
+
+    def nova(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        return self.ask(method, 8774, f"/v2.1{path}", body)
+
+    def placement(self, path: str) -> Any:
+        status, found = self.ask("GET", 8778, path, version="placement 1.28")
+        assert status == 200, (path, status, found)
+        return found
+
+
+class BootLoop:
+    """Servers booted on each of `nodes` in turn and deleted again, by as many clients, until the block ends."""
+
+    def __init__(self, api: Api, nodes: list[str]) -> None:
+        self.api, self.nodes = api, nodes
+        self.calls = self.booted = 0
+        self.failures: list[str] = []
+        self.left: list[str] = []  # servers whose allocations are to be looked for
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        flavor = {"name": "loop", "ram": 64, "vcpus": 1, "disk": 0}
+        _, found = api.nova("GET", "/flavors")
+        self.flavor = next((f["id"] for f in found["flavors"] if f["name"] == "loop"), "")
+        if not self.flavor:
+            self.flavor = api.nova("POST", "/flavors", {"flavor": flavor})[1]["flavor"]["id"]
+        image = {"name": "loop", "disk_format": "raw", "container_format": "bare"}
+        self.image = api.ask("POST", 9292, "/v2/images", image)[1]["id"]
+        url = f"http://{api.edge}:9292/v2/images/{self.image}/file"
+        headers = {"X-Auth-Token": api.token, "Content-Type": "application/octet-stream"}
+        answer = api.http.request("PUT", url, body=b"\0" * 512, headers=headers)
+        assert answer.status == 204, answer.data
+
+    def __enter__(self) -> BootLoop:
+        self._threads = [threading.Thread(target=self._run, args=(node,)) for node in self.nodes]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def flow(self, more: int = 2) -> None:
+        """Wait until that many more servers were booted and deleted."""
+        wanted, deadline = self.booted + more, time.monotonic() + PATIENCE
+        while self.booted < wanted and not self.failures:
+            assert time.monotonic() < deadline, f"{self.booted} servers, {wanted} were waited for"
+            time.sleep(0.1)
+
+    def assert_nothing_lost(self) -> None:
+        """No call failed, no server was in ERROR, and Placement holds nothing of any of them."""
+        assert not self.failures, f"{self.booted} booted, {self.calls} calls; {self.failures[:5]}"
+        assert self.booted and self.calls
+        for server in self.left:
+            assert self.api.placement(f"/allocations/{server}")["allocations"] == {}, server
+        for provider in self.api.placement("/resource_providers")["resource_providers"]:
+            used = self.api.placement(f"/resource_providers/{provider['uuid']}/usages")["usages"]
+            assert not any(used.values()), (provider["name"], used)
+
+    def _run(self, node: str) -> None:
+        while not self._stop.is_set() and not self.failures:
+            try:
+                self._once(node)
+            except Exception as error:
+                self._fail(f"{node}: {type(error).__name__} {error}")
+                time.sleep(1)
+
+    def _once(self, node: str) -> None:
+        if server := self.boot(node):
+            self.delete(node, server)
+
+    def boot(self, node: str) -> str:
+        """A server on a node, when it is there; empty where it could not be asked for."""
+        wanted = {"name": "loop", "flavorRef": self.flavor, "imageRef": self.image, "networks": "none"}
+        found = self._call("POST", "/servers", {"server": {**wanted, "hypervisor_hostname": node}})
+        if found is None:
+            return ""
+        server = str(found["server"]["id"])
+        self.left.append(server)
+        state = self._wait(server, lambda s: s in ("ACTIVE", "ERROR"))
+        if state != "ACTIVE":
+            self._fail(f"{node}: {server} is {state}")
+        return server
+
+    def delete(self, node: str, server: str) -> None:
+        """Delete a server, and wait until it is gone."""
+        self._call("DELETE", f"/servers/{server}")
+        if self._wait(server, lambda s: s == "gone") == "gone":
+            with self._lock:
+                self.booted += 1
+        else:
+            self._fail(f"{node}: {server} is not deleted")
+
+    def _wait(self, server: str, done: Any) -> str:
+        deadline, state = time.monotonic() + PATIENCE, ""
+        while time.monotonic() < deadline and not self.failures:
+            found = self._call("GET", f"/servers/{server}", missing=True)
+            state = "gone" if found == "gone" else found["server"]["status"] if found else state
+            if done(state):
+                return state
+            time.sleep(0.3)
+        return state
+
+    def _call(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> Any:
+        status, found = self.api.nova(method, path, body)
+        with self._lock:
+            self.calls += 1
+        if status == 404 and missing:
+            return "gone"
+        if status >= 400:
+            self._fail(f"{method} {path}: {status} {found}")
+            return None
+        return found
+
+    def _fail(self, what: str) -> None:
+        with self._lock:
+            self.failures.append(what)

@@ -1,0 +1,172 @@
+"""Shifts of a real Glance between two backends on this machine, under an open-loop load, while something dies.
+
+Requests that are lost are counted: none, but for those that the killed program held itself. The tests of this module share a
+cloud; each begins and ends with all traffic on one side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from rig import Cloud, kill, until
+
+from planeshift.openloop import Flow, Load, Step, load
+
+pytestmark = pytest.mark.xdist_group("local-own")
+
+RATE = 40
+
+
+@pytest.fixture(scope="module")
+def two(clouds: Callable[..., Cloud]) -> Iterator[Cloud]:
+    """Keystone, and Glance with two backends, `old` with all of the traffic."""
+    cloud = clouds("two", "keystone", "glance")
+    with cloud.edited() as spec:
+        spec["services"]["glance"]["shift"] = {"time": 2, "steps": [10, 50, 100]}
+        spec["services"]["glance"]["backends"] = {
+            "old": {"hosts": ["here"], "weight": 100},
+            "new": {"hosts": ["here"], "weight": 0, "port": 19392},
+        }
+    cloud.up()
+    cloud.wait_up()
+    yield cloud
+
+
+def health(cloud: Cloud) -> Load:
+    """Glance is asked for its health, which Glance itself answers."""
+    return Load(flows=(Flow(steps=(Step(name="health", url=cloud.url(9292, "/healthcheck")),), rate=RATE),))
+
+
+def weights(cloud: Cloud) -> dict[str, int]:
+    found = {server: row["weight"] for (name, server), row in cloud.statistics().items() if name == "glance"}
+    return {name.removesuffix("-here"): int(w) for name, w in found.items() if name.endswith("-here")}
+
+
+def shift(cloud: Cloud, target: str, share: int = 100) -> Any:
+    return cloud.run("shift", "glance", f"{target}={share}", "--yes")
+
+
+def log(cloud: Cloud) -> list[dict[str, Any]]:
+    """The events of the last shift."""
+    newest = max((cloud.state / "shifts").iterdir(), key=lambda d: d.name)
+    return [json.loads(line) for line in (newest / "events.jsonl").read_text().splitlines()]
+
+
+def steps(cloud: Cloud) -> list[float]:
+    return [e["shares"]["new"] for e in log(cloud) if e["event"] == "step"]
+
+
+def at_step(cloud: Cloud, share: int) -> None:
+    """Until so much of the traffic has moved to `new`, and some of it was watched."""
+    until(lambda: share in steps(cloud), f"{share} % have moved")
+    until(lambda: any(e["event"] == "sample" and e["shares"]["new"] == share for e in log(cloud)), "a sample")
+
+
+@contextlib.contextmanager
+def shifting(cloud: Cloud, target: str, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """`planeshift shift`, beside us; its log has begun."""
+    before = set((cloud.state / "shifts").glob("*"))
+    argv = [sys.executable, "-m", "planeshift", "shift", "glance", f"{target}=100", "--yes", *more]
+    argv += ["-f", str(cloud.file)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(
+                lambda: set((cloud.state / "shifts").glob("*/events.jsonl")) > {p / "events.jsonl" for p in before},
+                "a shift",
+            )
+            yield process
+        finally:
+            process.kill()
+
+
+def test_traffic_moves_and_moves_back_and_nothing_is_lost(two: Cloud) -> None:
+    with load(health(two)) as found:
+        assert shift(two, "new").code == 0
+        assert weights(two) == {"old": 0, "new": 256}
+        assert steps(two) == [10, 50, 100]
+        assert two.run("shift", "glance", "--back", "--yes").code == 0
+        assert weights(two) == {"old": 256, "new": 0}
+    assert found.failures == [] and found.sent > RATE * 10
+    assert two.kinds() == set()
+
+
+def test_planeshift_is_killed_and_traffic_stays_and_the_next_run_goes_on(two: Cloud) -> None:
+    with load(health(two)) as found:
+        with shifting(two, "new") as process:
+            at_step(two, 50)
+            process.kill()
+            process.wait()
+        assert weights(two) == {"old": 256, "new": 256}
+        two.up()
+        assert steps(two) == [100]
+        assert weights(two) == {"old": 0, "new": 256}
+        assert shift(two, "old").code == 0
+    assert found.failures == []
+
+
+def test_haproxy_is_killed_and_starts_again_with_the_weights_of_the_step(two: Cloud) -> None:
+    with load(health(two)) as found, shifting(two, "new") as process:
+        at_step(two, 50)
+        began = time.time()
+        for pid in two.pids("edge/edge", "haproxy"):
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert weights(two) == {"old": 0, "new": 256}
+        assert shift(two, "old").code == 0
+    # Nobody listens until its supervisor has started it again: that is the gap, and it is told.
+    assert all(f.why.startswith(("ConnectionRefused", "ConnectionReset", "EOFError")) for f in found.failures), (
+        found.failures
+    )
+    gap = max((f.at for f in found.failures), default=began) - began
+    assert found.failed <= RATE * (gap + 1), found.failures
+
+
+def test_a_worker_of_the_side_that_gets_more_is_killed(two: Cloud) -> None:
+    with load(health(two)) as found, shifting(two, "new") as process:
+        at_step(two, 50)
+        master = min(two.pids("glance/new", "glance-api"))
+        worker = next(p for p in two.pids("glance/new", "glance-api") if p != master)
+        kill(worker)
+        process.communicate(timeout=120)
+        assert weights(two)["new"] in (0, 256)
+        two.run("shift", "glance", "--resume", "--yes")
+        shift(two, "old")
+    assert found.failed <= 4, found.failures  # what the worker's threads held
+
+
+def test_the_side_that_gets_more_stops_and_traffic_is_back(two: Cloud) -> None:
+    with load(health(two)) as found, shifting(two, "new", "--time", "30s") as process:
+        at_step(two, 50)
+        supervisor = two.supervisor("glance/new")
+        for pid in [supervisor, *two.pids("glance/new", "glance-api")]:
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 1 and "PS610" in err, err
+        assert weights(two)["new"] == 0
+    assert all("refused" not in f.why for f in found.failures), found.failures
+    assert found.failed <= 8, found.failures  # what it held, and what came before the edge found it down
+    with two.edited() as spec:
+        backends = spec["services"]["glance"]["backends"]
+        backends["old"]["weight"], backends["new"]["weight"] = 100, 0
+    two.mends()
+
+
+def test_two_shifts_at_once_the_second_is_refused(two: Cloud) -> None:
+    before = two.file.read_text()
+    with shifting(two, "new") as process:
+        at_step(two, 10)
+        two.run("shift", "keystone", "vms=100", "--yes").refused("PS801", "is changing this cloud")
+        process.communicate(timeout=120)
+    two.file.write_text(before)
+    two.mends()
+    assert weights(two) == {"old": 256, "new": 0}
