@@ -31,6 +31,7 @@ from planeshift.render.desired import HostPaths
 
 EXAMPLE = ROOT / "examples" / "hosts-and-pods"
 BACKENDS = 1000
+SERVICES = ("keystone", "glance", "placement", "barbican")
 
 
 def main() -> None:
@@ -90,7 +91,7 @@ def thousand() -> Row:
 
 
 def _many(count: int) -> str:
-    names = catalog.names()
+    names = SERVICES
     each = count // len(names)
     backends = {f"b{i}": {"cluster": f"k{i}", "weight": 0 if i else 100} for i in range(each)}
     spec = {
@@ -121,7 +122,7 @@ def lab() -> Iterator[Path]:
 
 def cluster() -> list[Row]:
     planeshift(EXAMPLE, "tools", "build", "helm", file="")
-    planeshift(EXAMPLE, "image", "build", *catalog.names(), file="")
+    planeshift(EXAMPLE, "image", "build", *SERVICES, file="")
     with lab() as place:
         up = said(lambda: planeshift(place, "lab", "up", "--yes", file="lab.yaml"))
         rows = [("`lab up`: a node, and two hosts, one with MariaDB, S3 and memcached", up, "", "")]

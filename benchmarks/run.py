@@ -61,12 +61,13 @@ def main() -> None:
         README.write_text(f"{head}{begin}{machine()}\n\n{table}\n{end}{tail}")
 
 
-def machine() -> str:
+def machine(script: str = "run.py") -> str:
+    """What was run, when and where."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     day = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     load = os.getloadavg()[0]
     return (
-        f"`python benchmarks/run.py`, {day}: {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, "
+        f"`python benchmarks/{script}`, {day}: {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}, "
         f"Python {platform.python_version()}, load {load:.1f} at the end."
     )
 
@@ -209,12 +210,7 @@ def edge(directory: Path) -> list[Row]:
     if not shutil.which("wrk"):
         return [("through the edge", "not measured: wrk is not installed", "", "")]
     token = client(directory, "token", "issue", "-f", "value", "-c", "id").strip()
-    password = re.search(r'admin_password: "(.+)"', (directory / "secrets/keystone.yaml").read_text())
-    assert password
-    domain = {"name": "Default"}
-    user = {"name": "admin", "domain": domain, "password": password[1]}
-    scope = {"project": {"name": "admin", "domain": domain}}
-    body = json.dumps({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}})
+    body = token_request(directory)
     issue = directory / "issue.lua"
     issue.write_text(f"wrk.method = 'POST'\nwrk.body = [[{body}]]\nwrk.headers['Content-Type'] = 'application/json'\n")
     issue.chmod(0o600)
@@ -242,6 +238,16 @@ def edge(directory: Path) -> list[Row]:
             )
         )
     return rows
+
+
+def token_request(directory: Path) -> str:
+    """What a client sends that wants the administrator's token."""
+    password = re.search(r'admin_password: "(.+)"', (directory / "secrets/keystone.yaml").read_text())
+    assert password
+    domain = {"name": "Default"}
+    user = {"name": "admin", "domain": domain, "password": password[1]}
+    scope = {"project": {"name": "admin", "domain": domain}}
+    return json.dumps({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}})
 
 
 def wrk(script: Path, url: str) -> tuple[float, float]:
