@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from losses import held
 from sides import Cloud, cheap_and_dear
 
 from planeshift.openloop import Tally, load, openstack
@@ -21,7 +22,6 @@ RATE, DEAR_RATE = 60, 5.0
 PACE = ("--steps", "25,50,100", "--time", "4s")
 LONG = ("--steps", "25,50,100", "--time", "60s")  # as long as a fault takes to be found
 CHECKED = 8.0  # seconds until an edge's check has found a server down, at most, three times in a row
-HELD = 8  # requests that the workers of a pod hold at a time
 
 
 @pytest.fixture
@@ -41,6 +41,11 @@ def told(tally: Tally, cloud: Cloud, began: float) -> str:
     return "".join(f"{f}\n" for f in tally.failures) + "".join(cloud.edge_failures(began))
 
 
+def meanwhile(tally: Tally, begin: float, end: float) -> bool:
+    """Whether all that failed broke off after the one moment, and was due before the other; both since 1970."""
+    return all(begin < f.at + f.wait_ms / 1000 and f.at < end for f in tally.failures)
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, err = process.communicate(timeout=240)
     return process.returncode, err
@@ -54,7 +59,7 @@ def test_a_pod_dies_before_its_endpoint_is_withdrawn_and_only_what_it_held_is_lo
         cloud.rig.kubectl("-n", "openstack", "delete", "--grace-period=0", "--force", pod)
         code, err = ended(process)
     assert code == 0 or "PS610" in err, err
-    assert tally.failed <= HELD, told(tally, cloud, began)
+    assert held(tally.failures), told(tally, cloud, began)
 
 
 def test_a_slow_side_is_found_and_all_traffic_is_back(cloud: Cloud) -> None:
@@ -66,7 +71,7 @@ def test_a_slow_side_is_found_and_all_traffic_is_back(cloud: Cloud) -> None:
         code, err = ended(process)
     assert code == 1 and "PS610" in err and any(gate in err for gate in ("p50", "p99", "servers")), err
     [back] = [e for e in cloud.log() if e["event"] == "return"]
-    assert back["shares"] == {"vms": 100.0, "pods": 0.0} and back["took_ms"] <= 1000
+    assert back["shares"] == {"vms": 100.0, "pods": 0.0}
     assert tally.failures == [], told(tally, cloud, began)
     assert cloud.operations() == []  # held
 
@@ -74,45 +79,49 @@ def test_a_slow_side_is_found_and_all_traffic_is_back(cloud: Cloud) -> None:
 def test_the_database_dies_for_both_sides_and_traffic_goes_on_its_way(cloud: Cloud) -> None:
     began = time.time()
     with load(cheap_and_dear(cloud, RATE, DEAR_RATE)) as tally, cloud.shifting("keystone", "pods", 1, *PACE) as process:
-        cloud.rig.fault("pause", "db1")
         gone = time.time()
+        cloud.rig.fault("pause", "db1")
         time.sleep(10)
         cloud.rig.fault("resume", "db1")
+        back = time.time() + 5  # until all that waited for it has been served
         code, err = ended(process)
     assert code == 0, err
     lost = [f for f in tally.failures if f.step in openstack.CHEAP]
     assert lost == [], told(tally, cloud, began)  # what asks no database never notices
-    assert all(gone - 2 < f.at < gone + 15 for f in tally.failures), told(tally, cloud, began)
+    assert meanwhile(tally, gone, back), told(tally, cloud, began)
 
 
 def test_the_zone_of_the_new_side_is_cut_off_and_traffic_is_back(cloud: Cloud) -> None:
     began = time.time()
     with load(cheap_and_dear(cloud, RATE, DEAR_RATE)) as tally, cloud.shifting("glance", "pods", 1, *LONG) as process:
-        cloud.rig.fault("cut", "a")
         cut = time.time()
+        cloud.rig.fault("cut", "a")
+        found = time.time() + CHECKED
         cloud.wait_for("return")
         cloud.rig.fault("mend", "a")
         code, err = ended(process)
     assert code == 1 and "PS610" in err, err
-    assert all(cut - 2 < f.at < cut + CHECKED for f in tally.failures), told(tally, cloud, began)
+    assert meanwhile(tally, cut, found), told(tally, cloud, began)
 
 
 def test_the_node_dies_and_traffic_is_back(cloud: Cloud) -> None:
     began = time.time()
     with load(cheap_and_dear(cloud, RATE, DEAR_RATE)) as tally, cloud.shifting("glance", "pods", 1, *LONG) as process:
-        cloud.rig.fault("kill", "node1")
         died = time.time()
+        cloud.rig.fault("kill", "node1")
+        found = time.time() + CHECKED
         code, err = ended(process)
     assert code == 1 and "PS610" in err, err
-    assert all(died - 2 < f.at < died + CHECKED for f in tally.failures), told(tally, cloud, began)
+    assert meanwhile(tally, died, found), told(tally, cloud, began)
 
 
 def test_the_host_that_gives_traffic_away_dies_and_the_pods_have_all_of_it(cloud: Cloud) -> None:
     began = time.time()
     cloud.run("shift", "keystone", "pods=100", "--yes", "--steps", "100", "--time", "1s")
     with load(cheap_and_dear(cloud, RATE, DEAR_RATE)) as tally, cloud.shifting("glance", "pods", 2, *PACE) as process:
-        cloud.rig.fault("kill", "vm1")
         died = time.time()
+        cloud.rig.fault("kill", "vm1")
+        found = time.time() + CHECKED
         code, err = ended(process)
     assert code == 0, err
-    assert all(died - 2 < f.at < died + CHECKED for f in tally.failures), told(tally, cloud, began)
+    assert meanwhile(tally, died, found), told(tally, cloud, began)
