@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from record import recorded, requests
 from sides import Cloud, cheap_and_dear
 
 from planeshift.openloop import Flow, Load, Step, Tally, load, openstack
@@ -43,16 +44,19 @@ def cloud(both_sides: Cloud) -> Cloud:
 class Run:
     """Shifts to and fro, each followed by as long a time without one; both as (begin, end) since 1970."""
 
+    tally: Tally = field(default_factory=Tally)
     moving: list[tuple[float, float]] = field(default_factory=list)
     still: list[tuple[float, float]] = field(default_factory=list)
     steps_ms: list[float] = field(default_factory=list)  # from a step's order to its effect
-    returned: list[str] = field(default_factory=list)  # why shifts were sent back, before they were made again
+    returned: list[str] = field(
+        default_factory=list
+    )  # why shifts were sent back, one text each, before they were made again
 
     def shift(self, cloud: Cloud, service: str, target: str) -> None:
         begin = time.time()
         done = cloud.run("shift", service, f"{target}=100", "--yes", *STEPS, check=False)
         while done.returncode == 1 and "error[PS610]" in done.stderr and len(self.returned) < SHIFTS:
-            self.returned += [line for e in cloud.log() if e["event"] == "return" for line in e["reasons"]]
+            self.returned += ["; ".join(e["reasons"]) for e in cloud.log() if e["event"] == "return"]
             done = cloud.run("shift", service, "--resume", "--yes", *STEPS, check=False)
         end, events = time.time(), cloud.log()
         assert done.returncode == 0, done.stderr
@@ -64,14 +68,36 @@ class Run:
         self.moving.append((begin, end))
         self.still.append((end, time.time()))
 
-    def added(self, tally: Tally) -> tuple[float, float, float]:
-        """By what shifts made the cheap requests' p99 longer, in ms; one round of four shifts is one measurement."""
+    def enough(self) -> bool:
+        """Whether as many requests were sent as are wanted."""
+        sent = cheap(self.tally).requests
+        return sent >= CHEAP and self.tally.sent - sent >= DEAR
 
-        def p99s(times: list[tuple[float, float]]) -> list[float]:
+    def p99s(self) -> list[tuple[float, float]]:
+        """The cheap requests' p99 in ms with shifts and without; one round of four shifts is one measurement."""
+
+        def of(times: list[tuple[float, float]]) -> list[float]:
             rounds = [times[n : n + 4] for n in range(0, len(times), 4)]
-            return [milliseconds(merged(cheap(tally, *t) for t in one), 0.99) for one in rounds]
+            return [milliseconds(merged(cheap(self.tally, *t) for t in one), 0.99) for one in rounds]
 
-        return added(p99s(self.moving), p99s(self.still))
+        return list(zip(of(self.moving), of(self.still), strict=True))
+
+    def record(self) -> dict[str, Any]:
+        """What came of it so far."""
+        found = {"shifts": len(self.moving), "returned": self.returned, "steps_ms": self.steps_ms}
+        return found | {"p99s_ms": self.p99s()} | requests(self.tally)
+
+    def told(self) -> str:
+        """The same, for people."""
+        mean, low, high = added(*zip(*self.p99s(), strict=True))
+        steps = sorted(self.steps_ms)
+        return (
+            f"{len(self.moving)} shifts, {len(steps)} steps\n{self.tally.table()}\n"
+            f"cheap requests' p99 with a shift going on: {mean:+.1f} ms ({low:+.1f} to {high:+.1f}, 95 %)\n"
+            f"a step took effect in {steps[len(steps) // 2]:.1f} ms (median), {steps[-1]:.1f} ms (longest)\n"
+            + "".join(f"sent back: {why}\n" for why in self.returned)
+            + "".join(f"{failure}\n" for failure in self.tally.failures)
+        )
 
 
 def cheap(tally: Tally, begin: float = 0.0, end: float = math.inf) -> Figures:
@@ -90,26 +116,21 @@ def test_two_services_move_to_pods_and_back_and_no_request_is_lost(
 ) -> None:
     assert cloud.operations() == []
     run, began = Run(), time.time()
-    with load(cheap_and_dear(cloud, RATE, 1.02 * RATE * DEAR / CHEAP)) as tally:
-        for number in range(SHIFTS):
-            run.shift(cloud, ("keystone", "glance")[number % 2], ("pods", "vms")[number // 2 % 2])
-            if number % 4 == 3:
-                with capsys.disabled():
-                    print(f"\n{number + 1} shifts: {tally.sent:,} requests, {tally.failed} failed", end="")
-        while cheap(tally).requests < CHEAP or tally.sent - cheap(tally).requests < DEAR:
-            assert time.time() - began < 3 * CHEAP / RATE + 60 * SHIFTS
-            time.sleep(1)
-    with capsys.disabled():
-        mean, low, high = run.added(tally)
-        steps = sorted(run.steps_ms)
-        print(f"\n{SHIFTS} shifts, {len(steps)} steps, {time.time() - began:.0f} s\n{tally.table()}")
-        print(f"cheap requests' p99 with a shift going on: {mean:+.1f} ms ({low:+.1f} to {high:+.1f}, 95 %)")
-        print(f"a step took effect in {steps[len(steps) // 2]:.1f} ms (median), {steps[-1]:.1f} ms (longest)")
-        print("".join(f"sent back: {why}\n" for why in run.returned), end="")
-        print("".join(f"{f}\n" for f in tally.failures) + "".join(cloud.edge_failures(began)))
-    assert tally.failures == []
-    assert len(run.returned) <= SHIFTS // 4  # a machine that stalls is found, too
-    assert cloud.operations() == []
+    with recorded(run.record, rate=RATE):
+        with load(cheap_and_dear(cloud, RATE, 1.02 * RATE * DEAR / CHEAP)) as run.tally:
+            for number in range(SHIFTS):
+                run.shift(cloud, ("keystone", "glance")[number % 2], ("pods", "vms")[number // 2 % 2])
+                if number % 4 == 3:
+                    with capsys.disabled():
+                        print(f"\n{number + 1} shifts: {run.tally.sent:,} requests, {run.tally.failed} failed", end="")
+            while not run.enough():
+                assert time.time() - began < 3 * CHEAP / RATE + 60 * SHIFTS
+                time.sleep(1)
+        with capsys.disabled():
+            print(f"\n{time.time() - began:.0f} s, {run.told()}" + "".join(cloud.edge_failures(began)))
+        assert run.tally.failures == []
+        assert len(run.returned) <= SHIFTS // 4  # a machine that stalls is found, too
+        assert cloud.operations() == []
 
 
 class Sick(BaseHTTPRequestHandler):
