@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 from lightkube import Client, KubeConfig
+from lightkube.config.client_adapter import verify_cluster
 from lightkube.core.exceptions import ApiError, ConfigError
 
 from planeshift.errors import PlaneshiftError, Problem
@@ -20,9 +22,12 @@ CHART, CONFIG, SECRET = "planeshift.dev/chart", "planeshift.dev/config", "planes
 ITEMS = "planeshift.dev/items"  # annotation of such an object: the path of each key
 
 
-def connect(name: str, kubeconfig: str, context: str, namespace: str, hint: str = "") -> Client:
+def connect(
+    name: str, kubeconfig: str, context: str, namespace: str, hint: str = "", quiet: float | None = None
+) -> Client:
     """A client of a cluster. An empty `kubeconfig` is KUBECONFIG, else the user's own; an empty `context` its current.
 
+    `quiet` are seconds after which a watch breaks off if nothing comes; without, it lasts as long as the server has it.
     Raises PlaneshiftError (PS712), with `hint`, where the file does not say how to reach it.
     """
     path = Path(kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or "~/.kube/config").expanduser()
@@ -32,12 +37,32 @@ def connect(name: str, kubeconfig: str, context: str, namespace: str, hint: str 
         hint = hint or "Name its file by `kubeconfig:` of the cluster, or by KUBECONFIG."
         what = f"how to reach {name} is not said by {path}"
         raise PlaneshiftError(Problem("PS712", what, why=str(error), hint=hint)) from error
-    if found is None:
-        raise PlaneshiftError(
-            Problem("PS712", f"{path} has no context `{context}`", hint="kubectl config get-contexts")
-        )
+    if found is None or found.user is None:
+        what = f"{path} has no context `{context}`" if found is None else f"{path} does not say who we are"
+        raise PlaneshiftError(Problem("PS712", what, hint="kubectl config get-contexts"))
     timeout = httpx2.Timeout(SECONDS)
-    return Client(config=found, namespace=namespace, field_manager="planeshift", timeout=timeout, trust_env=False)
+    return Client(
+        config=found,
+        namespace=namespace,
+        field_manager="planeshift",
+        timeout=timeout,
+        trust_env=False,
+        transport=Transport(verify_cluster(found.cluster, found.user, found.abs_file, trust_env=False), quiet),
+    )
+
+
+class Transport(httpx2.HTTPTransport):
+    """How requests go. `quiet`: see connect; the library itself has a watch wait without end."""
+
+    def __init__(self, verify: ssl.SSLContext, quiet: float | None) -> None:
+        super().__init__(verify=verify, trust_env=False)
+        self._quiet = quiet
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._quiet and "watch" in request.url.params:
+            timeout = {**request.extensions["timeout"], "read": self._quiet}
+            request.extensions = {**request.extensions, "timeout": timeout}
+        return super().handle_request(request)
 
 
 @contextlib.contextmanager

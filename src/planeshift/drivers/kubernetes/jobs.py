@@ -76,7 +76,7 @@ class Jobs:
         """Wait for a job's end; its last lines are the reason where it fails."""
         began, told = time.monotonic(), 0.0
         kinds = {Job: {"fields": {"metadata.name": name}}, Pod: {"labels": {"job-name": name}}}
-        with news(self._talk.connect(), kinds) as wait:
+        with news(self._talk, kinds) as wait:
             while (job := self._talk.get(Job, name)) is not None and not ended(job):
                 there = list(self._talk.client.list(Pod, labels={"job-name": name}))
                 stuck = pods.hopeless(there)

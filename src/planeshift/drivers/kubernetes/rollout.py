@@ -33,7 +33,7 @@ class Rollout:
         began, told = time.monotonic(), 0.0
         of_release: Any = {"labels": {pods.INSTANCE: name}}
         kinds = dict.fromkeys((Deployment, StatefulSet, Pod), of_release)
-        with news(self._talk.connect(), kinds) as wait:
+        with news(self._talk, kinds) as wait:
             while not complete(running := self.workloads(name)):
                 there = self._newest(name, running)
                 stuck = pods.hopeless(there)

@@ -23,9 +23,9 @@ class Talk:
         """The client that all share."""
         return self.connect()
 
-    def connect(self) -> Client:
-        """A client of one's own, to be closed."""
-        return api.connect(self.name, self._kubeconfig, self._context, self.namespace, self._hint)
+    def connect(self, quiet: float | None = None) -> Client:
+        """A client of one's own, to be closed by the thread that uses it; `quiet`: see api.connect."""
+        return api.connect(self.name, self._kubeconfig, self._context, self.namespace, self._hint, quiet)
 
     def get(self, kind: Any, name: str) -> Any:
         """An object; None where there is none, or no name."""
