@@ -16,11 +16,16 @@ import pytest
 from conftest import address
 from sshrig import ROOT, Sshd, reason, until
 
+from planeshift.app import external
+from planeshift.app.site import open_site
 from planeshift.drivers.local import processes
 from planeshift.drivers.ssh import client as ssh_client
+from planeshift.drivers.ssh import reading
 from planeshift.errors import PlaneshiftError
 from planeshift.ports import quiet
+from planeshift.render import topology
 from planeshift.render.desired import File, HostPaths
+from planeshift.render.files import operator_paths, shared_digest
 
 pytestmark = pytest.mark.skipif(bool(reason()), reason=reason())
 KEY, UNIT = b"key", "here/web/vms"
@@ -188,3 +193,72 @@ def test_nothing_that_is_laid_out_is_seen_in_an_argument(sshd: Sshd, paths: Host
     assert seen and not any(secret in text for text in seen)
     host.remove(UNIT)
     host.close()
+
+
+def test_files_of_a_host_that_is_not_ours_are_read_and_nothing_is_left_there(sshd: Sshd, directory: Path) -> None:
+    etc, client = directory / "etc glance", sshd.client()
+    (etc / "glance-api.conf.d").mkdir(parents=True)
+    (etc / "glance-api.conf").write_bytes(b"[DEFAULT]\n\xff\n")
+    (etc / "glance-api.conf.d/10-site.conf").symlink_to(etc / "glance-api.conf")
+    (etc / "secret.conf").write_text("password")
+    before = sorted(directory.rglob("*"))
+    names = ["glance-api.conf", "glance-api.conf.d/10-site.conf", "policy.yaml"]
+    assert reading.read_files(client, str(etc), names) == dict.fromkeys(names[:2], b"[DEFAULT]\n\xff\n")
+    assert reading.read_files(client, str(etc), ["policy.yaml"]) == {}
+    assert reading.read_files(client, str(directory / "nothing"), names) == {}
+    assert [p for p in sorted(directory.rglob("*")) if "sockets" not in p.parts] == before
+    with pytest.raises(PlaneshiftError) as caught:
+        reading.read_files(client, str(etc / "secret.conf"), names)
+    assert caught.value.problems[0].code == "PS474"
+
+
+def test_a_file_that_may_not_be_read_is_no_file_that_is_missing(directory: Path) -> None:
+    (directory / "hidden").touch(0o000)
+    directory.chmod(0o755)
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if ROOT else []
+    argv = [*nobody, "sh", "-c", reading.SCRIPT, "sh", str(directory), "hidden"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "hidden may not be read" in done.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="root gives the sshd an /etc of its own")
+def test_the_configuration_of_an_external_host_is_the_clouds_own_or_another_or_unknown(directory: Path) -> None:
+    ours, etc = directory / "site/glance", directory / "etc"
+    for tree in (ours, etc / "glance"):
+        tree.mkdir(parents=True)
+        (tree / "glance-api.conf").write_text("[DEFAULT]\ndebug = true\n")
+    (etc / "glance/policy.yaml").write_text("not of the cloud's tree\n")
+    (directory / "point/glance").mkdir(parents=True)
+    own = f"mount -t overlay overlay -o lowerdir={directory / 'point'}:/etc /etc"
+    made = Sshd(directory, address(), f"{own} && mount --bind {etc / 'glance'} /etc/glance")
+    ways = {"host": "there", "key": "client_key", "known-hosts": "known_hosts", "config": "config"}
+    host = {"name": "vm1", "via": "external", "address": "192.0.2.21", "observe": "ssh", "ssh": ways}
+    spec = {
+        "edges": [{"name": "lb", "address": "192.0.2.1"}],
+        "hosts": [{"name": "here", "via": "local"}, host],
+        "databases": {"main": {"engine": "mysql", "host": "192.0.2.9"}},
+        "services": {
+            "keystone": {"endpoint": "http://192.0.2.8:5000/v3"},
+            "glance": {"config": "site/glance", "backends": {"vms": {"hosts": ["vm1"]}}},
+        },
+    }
+    cloud = {"apiVersion": "planeshift/v1", "kind": "Cloud", "metadata": {"name": "test"}, "spec": spec}
+    (directory / "cloud.yaml").write_text(json.dumps(cloud))
+    try:
+        made.start()
+        site = open_site(str(directory / "cloud.yaml"))
+        made.clients.append(external.ssh_client(site, topology.hosts(site.cloud)["vm1"]))
+        glance = topology.ours(site.cloud)["glance"]
+        laid = operator_paths(glance, {"glance-api.conf": (ours / "glance-api.conf").read_bytes()})
+        expected = shared_digest(glance, {path: File(text).digest(b"") for path, text in laid.items()})
+        assert external.configs(site) == {("glance", "vm1"): external.Config(expected)}
+        (etc / "glance/glance-api.conf").write_text("[DEFAULT]\ndebug = false\n")
+        [other] = external.configs(site).values()
+        assert other.digest not in ("", expected)
+        (etc / "glance/glance-api.conf").unlink()
+        [none] = external.configs(site).values()
+        assert none == external.Config(why="none of the service's files were found there")
+    finally:
+        made.stop()
+    [gone] = external.configs(site).values()
+    assert not gone.digest and "cannot be reached" in gone.why

@@ -42,6 +42,8 @@ def site(tmp_path: Path, host: str, cloud: str = CLOUD) -> list[str]:
     [
         ("{name: vm1, via: ssh}", "PS108 `address` of the host `vm1` is missing"),
         ("{name: vm1, address: 192.0.2.31, ssh: {user: root}}", "PS107 `ssh` goes with `via: ssh`"),
+        ("{name: vm1, via: ssh, address: 192.0.2.31, observe: ssh}", "PS107 `observe: ssh` goes with `via: external`"),
+        ("{name: vm1, via: external, observe: ssh}", "PS108 `address` of the host `vm1` is missing"),
         ("{name: vm1, via: ssh, address: 192.0.2.31, lab: lab.yaml}", "PS107 `lab` goes with `via: lab`"),
         (
             "{name: vm1, via: external, address: 192.0.2.31, supervisor: systemd}",

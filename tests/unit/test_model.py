@@ -263,7 +263,6 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(spec: str, key: s
     "spec, what",
     [
         ("include: x", "`include`"),
-        ("hosts: [{name: a, via: external, observe: ssh}]", "`observe: ssh`"),
         ("control: {at: cluster}", "`at: cluster`"),
         ("caches: {main: {hosts: ['a:1'], manage: true}}", "`manage: true`"),
         ("services: {glance: {components: {glance-api: {move: consumers}}}}", "`move: consumers`"),

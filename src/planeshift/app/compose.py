@@ -35,6 +35,7 @@ from planeshift.render.desired import HostPaths, driven_unit
 from planeshift.render.servers import ADMINISTRATOR
 
 if TYPE_CHECKING:
+    from planeshift.drivers.ssh.client import Client
     from planeshift.drivers.ssh.host import SshHost
 
 DATABASES = "secrets/databases.yaml"  # who may make users: a database's name → user and password
@@ -134,15 +135,21 @@ def ssh_hosts(site: Site) -> list[SshHost]:
 
 
 def _ssh_host(site: Site, host: model.Host, paths: HostPaths) -> SshHost:
-    from planeshift.drivers.ssh.client import Client
     from planeshift.drivers.ssh.host import SshHost
+
+    return SshHost(host.name, paths, ssh_client(site, host), ssh_directory(host.ssh or model.Ssh()), os.environ)
+
+
+def ssh_client(site: Site, host: model.Host) -> Client:
+    """The way to a host by ssh."""
+    from planeshift.drivers.ssh.client import Client
 
     ssh = host.ssh or model.Ssh()
 
     def path(named: str | None) -> str:
         return str(site.root / Path(named).expanduser()) if named else ""
 
-    client = Client(
+    return Client(
         host.name,
         ssh.host or host.address,
         ssh.user,
@@ -153,7 +160,6 @@ def _ssh_host(site: Site, host: model.Host, paths: HostPaths) -> SshHost:
         path(ssh.config),
         os.environ,
     )
-    return SshHost(host.name, paths, client, ssh_directory(ssh), os.environ)
 
 
 def _left(site: Site) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from planeshift.app.external import Config, configs
 from planeshift.app.fleet import fleet
 from planeshift.app.site import Site
 from planeshift.engine.observe import observe
@@ -13,8 +14,7 @@ from planeshift.plan.observed import Observed, PodsState, ServerState, UnitState
 from planeshift.plan.shifts import same
 from planeshift.render import topology
 from planeshift.render.build import edge_unit
-from planeshift.render.desired import File
-from planeshift.render.files import operator_paths, shared_digest
+from planeshift.render.files import shared_digest
 
 UNKNOWN = "unknown"
 
@@ -90,7 +90,7 @@ def _buses(world: World, observed: Observed) -> Iterator[Row]:
 
 
 def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
-    hosts = topology.hosts(site.cloud)
+    hosts, others = topology.hosts(site.cloud), configs(site)
     for name, spec in world.desired.specs.items():
         for backend, settings in site.cloud.spec.services[name].backends.items():
             served = topology.serves(name, settings)
@@ -101,8 +101,11 @@ def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
                 external = hosts[host].via == "external"
                 health, detail = _external(server) if external else _ours(unit, server, served=served)
                 release = world.desired.releases[name][backend]
-                config = _observed_config(site, name, host) if external else UNKNOWN
-                if not external and unit and unit.files:
+                config = UNKNOWN
+                if external:
+                    seen = others.get((name, host), Config())
+                    config, detail = seen.digest or UNKNOWN, "; ".join(filter(None, [detail, seen.why]))
+                elif unit and unit.files:
                     config = shared_digest(spec, unit.files) or "defaults"
                 now = "" if server is None else f" ({server.weight}/256{', withheld' if server.withheld else ''})"
                 if f"{host}/{name}/{backend}" in world.desired.idle:
@@ -190,17 +193,3 @@ def _external(server: ServerState | None) -> tuple[str, str]:
     if server is None:
         return UNKNOWN, "no edge says"
     return ("up", "") if server.up else ("failing", server.check)
-
-
-def _observed_config(site: Site, service: str, host: str) -> str:
-    """`observe: path`: the digest of a copy of an external host's files, as if they were laid out by us."""
-    declared = topology.hosts(site.cloud)[host]
-    if declared.observe != "path" or declared.path is None:
-        return UNKNOWN
-    spec = topology.ours(site.cloud)[service]
-    root = site.root / declared.path / service
-    if not root.is_dir():
-        return UNKNOWN
-    tree = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-    laid = {path: File(content).digest(b"") for path, content in operator_paths(spec, tree).items()}
-    return shared_digest(spec, laid) or "defaults"

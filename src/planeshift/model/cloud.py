@@ -186,7 +186,7 @@ class Host(Noun):
     supervisor: Literal["supervisord", "systemd"] = Field(
         "supervisord", description="what looks after its processes; default of hosts `via: ssh`: systemd"
     )
-    ssh: Ssh | None = Field(None, description="`via: ssh`: how it is reached")
+    ssh: Ssh | None = Field(None, description="`via: ssh`, `observe: ssh`: how it is reached")
     observe: Literal["none", "path", "ssh"] = Field("none", description="external hosts: how we may look at them")
     lab: TreePath | None = Field(None, description="`via: lab`: the lab file that declares it")
     path: TreePath | None = Field(None, description="`observe: path`: where its configuration can be read")

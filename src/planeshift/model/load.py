@@ -124,7 +124,6 @@ def _later(document: Document, model: type[BaseModel], data: Any, path: Path) ->
 
 
 _LATER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "Host": {"observe": ("ssh",)},
     "Control": {"at": ("edge", "cluster")},
     "Cache": {"manage": (True,)},
     "ComponentSettings": {"move": ("consumers", "singleton")},

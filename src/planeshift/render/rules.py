@@ -65,13 +65,17 @@ def _names(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
         if host.via == "lab" and _loopback(host.address):
             hint = "`planeshift lab status` shows it."
             yield Problem("PS108", f"`address` of the host `{host.name}` is missing", here, hint=hint)
-        if host.via == "ssh" and "address" not in host.model_fields_set:
+        by_ssh = "ssh" in (host.via, host.observe)
+        if by_ssh and "address" not in host.model_fields_set:
             hint = "It is where the edge reaches the host's services; ssh connects to it as well."
             yield Problem("PS108", f"`address` of the host `{host.name}` is missing", here, hint=hint)
-        for kind in ("lab", "ssh"):
-            if getattr(host, kind) and host.via != kind:
+        for kind, goes in (("lab", host.via == "lab"), ("ssh", by_ssh)):
+            if getattr(host, kind) and not goes:
                 where = document.where(("spec", "hosts", index, kind), key=True)
                 yield Problem("PS107", f"`{kind}` goes with `via: {kind}`", where)
+        if host.observe != "none" and host.via != "external":
+            where = document.where(("spec", "hosts", index, "observe"), key=True)
+            yield Problem("PS107", f"`observe: {host.observe}` goes with `via: external`", where)
         if host.supervisor == "systemd" and host.via not in ("local", "ssh"):
             where = document.where(("spec", "hosts", index, "supervisor"), key=True)
             yield Problem("PS107", f"`supervisor: systemd` does not go with `via: {host.via}`", where)
