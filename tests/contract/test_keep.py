@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from planeshift.drivers.maker import RandomMaker
 from planeshift.drivers.memory import Memory
 from planeshift.drivers.secretfiles import SecretFiles
 from planeshift.errors import PlaneshiftError
+from planeshift.plan.observed import Pause, Standing
 from planeshift.ports import Clock, Control, Maker, Secrets
 
 
@@ -110,6 +112,23 @@ def test_the_digest_key_is_the_same_for_every_process(control: ControlRig) -> No
         key = control.next().key()
     assert control.next().key() == key
     assert len(key) >= 12
+
+
+def test_a_pause_is_kept_until_it_is_lifted_and_needs_no_lease(control: ControlRig) -> None:
+    with control.next().lease("ada"):
+        control.next().pause("nova@c1", Pause("now", "ben"))
+        control.next().pause("glance", Pause("later", "ada"))
+        assert dict(control.next().paused()) == {"nova@c1": Pause("now", "ben"), "glance": Pause("later", "ada")}
+        control.next().pause("glance", None)
+        control.next().pause("glance", None)
+    assert dict(control.next().paused()) == {"nova@c1": Pause("now", "ben")}
+
+
+def test_shifts_that_go_on_side_by_side_are_all_noted(control: ControlRig) -> None:
+    port, names = control.next(), [f"nova@c{n}" for n in range(20)]
+    with port.lease("ada"), ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda name: port.stand(name, Standing({}, {}, {})), names))
+    assert set(control.next().standing()) == set(names)
 
 
 def test_a_plan_is_unfinished_from_its_begin_to_its_end(control: ControlRig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,14 +12,33 @@ from planeshift.drivers.shiftlogs import SHIFTS, Tail, shift_logs
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.model import cloud as model
+from planeshift.model import ranges
 from planeshift.model.edit import remove, set_number
 from planeshift.model.load import nearest
+from planeshift.plan.observed import Pause
+from planeshift.ports import Control
 from planeshift.render import topology
 from planeshift.traffic import events
 
 
-def with_weights(site: Site, service: str, wanted: Mapping[str, int]) -> tuple[Site, str]:
-    """The site with new weights, and the cloud file's new text, which is not written yet.
+def named(service: str, shares: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """What moves, and where to: ranges stand for several, as in the cloud file (`nova@cell{1..3}`, `cell{}-b=100`).
+
+    Raises PlaneshiftError (PS109) for a range that cannot be.
+    """
+    try:
+        movers = ranges.expand(service)
+    except ranges.RangeError as error:
+        raise PlaneshiftError(Problem("PS109", str(error))) from None
+    members = [ranges.member(service, i) for i in range(len(movers))]
+    return {
+        mover: {ranges.fill(backend, member): share for backend, share in shares.items()}
+        for mover, member in zip(movers, members, strict=True)
+    }
+
+
+def with_weights(site: Site, service: str, wanted: Mapping[str, int], text: str = "") -> tuple[Site, str]:
+    """The site with new weights, and the cloud file's new text, which is not written yet; `text` is that of before.
 
     `wanted` are percents of some backends; the others share what is left as they share now. Raises PlaneshiftError
     where that cannot be (PS202, PS205), or the file cannot be edited (PS809).
@@ -30,7 +49,7 @@ def with_weights(site: Site, service: str, wanted: Mapping[str, int]) -> tuple[S
             hint = nearest(backend, list(now)) or f"It has {', '.join(now)}."
             raise PlaneshiftError(Problem("PS202", f"{service} has no backend `{backend}`", hint=hint))
     weights = _completed(service, now, wanted)
-    text = site.path.read_text("utf-8")
+    text = text or site.path.read_text("utf-8")
     for backend, weight in weights.items():
         path = ("spec", "services", _service(service), "backends", backend, "weight")
         text = text if weight == now[backend] and len(now) > 1 else set_number(text, path, weight, site.path.name)
@@ -70,13 +89,33 @@ def back(site: Site, service: str) -> dict[str, int]:
     )
 
 
-def resume(world: World, service: str) -> None:
-    """Lift the hold on a service's traffic, so that the next `up` tries again."""
-    record = world.control.standing().get(service)
-    if record is None or record.hold is None:
-        raise PlaneshiftError(Problem("PS810", f"the traffic of {service} is not held"))
-    with world.control.lease(world.clock.who()):
-        world.control.stand(service, replace(record, hold=None))
+def pause(site: Site, control: Control, services: Iterable[str], now: str, who: str) -> None:
+    """Let shifts of these stay where they are: one that goes on, in whatever process, ends there."""
+    for service in services:
+        control.pause(_known(site, service), Pause(now, who))
+
+
+def unpause(world: World, services: Iterable[str]) -> None:
+    """Lift pauses: whoever orders a shift wants it to be carried out. Raises PlaneshiftError (PS801) where one goes on."""
+    paused = [service for service in services if service in world.control.paused()]
+    if paused:
+        with world.control.lease(world.clock.who()):
+            for service in paused:
+                world.control.pause(service, None)
+
+
+def resume(world: World, services: Iterable[str]) -> None:
+    """Lift pauses, and holds of failed gates, so that the next `up` goes on. Raises PlaneshiftError where there is none."""
+    names, paused, standing = list(services), world.control.paused(), world.control.standing()
+    records = {name: standing[name] for name in names if name in standing and standing[name].hold}
+    for name in names:
+        if name not in paused and name not in records:
+            raise PlaneshiftError(Problem("PS810", f"the traffic of {name} is neither paused nor held"))
+    unpause(world, names)
+    if records:
+        with world.control.lease(world.clock.who()):
+            for name, record in records.items():
+                world.control.stand(name, replace(record, hold=None))
 
 
 def retired(site: Site, world: World, service: str, backend: str) -> tuple[Site, str]:

@@ -18,7 +18,7 @@ from planeshift.render import topology
 
 
 def share(value: str) -> tuple[str, int]:
-    found = re.fullmatch(r"([a-z0-9-]+)=([0-9]{1,3})%?", value, re.ASCII)
+    found = re.fullmatch(r"([a-z0-9{}-]+)=([0-9]{1,3})%?", value, re.ASCII)
     if not found or int(found[2]) > 100:
         raise click.BadParameter(f"`{value}` is not BACKEND=PERCENT, as in pods=25")
     return found[1], int(found[2])
@@ -44,7 +44,8 @@ def seconds_of(value: str) -> int:
 @click.argument("shares", nargs=-1, metavar="[BACKEND=PERCENT]...", type=share)
 @file_option
 @click.option("--back", is_flag=True, help="To where the last shift began.")
-@click.option("--resume", is_flag=True, help="Lift the hold that a failed gate has set, and try again.")
+@click.option("--pause", is_flag=True, help="Stay where it is, until --resume; one that goes on elsewhere ends there.")
+@click.option("--resume", is_flag=True, help="Go on after a pause, or try again after a gate has failed.")
 @click.option("--steps", type=_steps, metavar="1,5,…", help="Percents of the traffic that have moved after each step.")
 @click.option("--time", "seconds", type=seconds_of, metavar="TIME", help="How long each step is watched: 30s, 5m.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -54,6 +55,7 @@ def shift(
     shares: tuple[tuple[str, int], ...],
     file: str | None,
     back: bool,
+    pause: bool,
     resume: bool,
     steps: tuple[int, ...] | None,
     seconds: int | None,
@@ -66,22 +68,29 @@ def shift(
       planeshift shift glance pods=100        all of it, in the steps of the cloud file
       planeshift shift glance pods=10         a tenth, to look at it
       planeshift shift glance --back          to where the last shift began
-      planeshift shift glance --resume        again, after a gate has sent traffic back
+      planeshift shift glance --pause         stay at the step that it has come to
+      planeshift shift glance --resume        on from there; or again, after a gate has sent traffic back
+      planeshift shift "nova@cell{1..3}" "cell{}-b=100"     consumers of several cells, in the file's waves
 
     Each step is judged on what moved against what stayed: failures, latency, health, real round trips.
     A bad verdict sends all traffic back at once, and a hold keeps the next `up` from trying again.
     The file keeps its comments and layout; nothing is written, and nothing moved, without a yes.
     """
-    if bool(shares) + back + resume != 1:
-        raise click.UsageError("Say where to: BACKEND=PERCENT …, or --back, or --resume.")
+    if bool(shares) + back + pause + resume != 1:
+        raise click.UsageError("Say where to: BACKEND=PERCENT …, or --back, --pause or --resume.")
     site = open_site(file)
     view.problems(site.warnings)
+    movers = shifting.named(service, dict(shares))
+    if pause:
+        world = compose(site)
+        shifting.pause(site, world.control, movers, world.clock.now(), world.clock.who())
+        view.tell("\n".join(f"{mover} stays where it is. On: planeshift shift {mover} --resume" for mover in movers))
+        return Exit.DONE
     text = site.path.read_text("utf-8")
-    if back or shares:
-        site, text = shifting.with_weights(site, service, shifting.back(site, service) if back else dict(shares))
-    site = shifting.paced(site, service, steps or (), seconds)
-    if resume:
-        shifting.resume(compose(site), service)
+    for mover, wanted in movers.items() if back or shares else ():
+        site, text = shifting.with_weights(site, mover, shifting.back(site, mover) if back else wanted, text)
+    site = shifting.paced(site, next(iter(movers)), steps or (), seconds)
+    (shifting.resume if resume else shifting.unpause)(compose(site), movers)
     return _carry_out(site, text, yes, output)
 
 

@@ -7,6 +7,7 @@ import datetime
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 from planeshift.drivers import files
 from planeshift.drivers.shiftlogs import SHIFTS, Writer
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.plan.observed import Hold, Standing
+from planeshift.plan.observed import Hold, Pause, Standing
 from planeshift.ports import ShiftLog
+
+PAUSED = "paused"
 
 
 class LocalControl:
@@ -24,6 +27,7 @@ class LocalControl:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._standing = threading.Lock()  # cells of a wave move side by side
 
     @contextlib.contextmanager
     def lease(self, who: str) -> Iterator[Callable[[], None]]:
@@ -102,13 +106,35 @@ class LocalControl:
         return {service: _standing(record) for service, record in found.items()}
 
     def stand(self, service: str, standing: Standing | None) -> None:
-        found = dict(self.standing())
-        if standing is None and service not in found:
+        with self._standing:
+            found = dict(self.standing())
+            if standing is None and service not in found:
+                return
+            found.pop(service, None)
+            if standing is not None:
+                found[service] = standing
+            files.write(self.root / "standing", _line({name: asdict(s) for name, s in found.items()}), 0o600)
+
+    def paused(self) -> Mapping[str, Pause]:
+        found = {}
+        for path in (self.root / PAUSED).glob("[!.]*"):
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                found[path.name] = self._pause(path)
+        return found
+
+    def _pause(self, path: Path) -> Pause:
+        try:
+            return Pause(**json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise PlaneshiftError(Problem("PS401", f"{path} cannot be read: {error}")) from error
+
+    def pause(self, service: str, pause: Pause | None) -> None:
+        path = self.root / PAUSED / service  # a file each, since nobody asks for the lease
+        if pause is None:
+            path.unlink(missing_ok=True)
             return
-        found.pop(service, None)
-        if standing is not None:
-            found[service] = standing
-        files.write(self.root / "standing", _line({name: asdict(s) for name, s in found.items()}), 0o600)
+        files.private(path.parent)
+        files.write(path, _line(asdict(pause)), 0o600)
 
     def shift_log(self, service: str) -> ShiftLog:
         return Writer(self.root / SHIFTS, service, datetime.datetime.now(datetime.UTC).isoformat())

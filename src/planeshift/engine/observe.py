@@ -68,6 +68,7 @@ def observe(world: World, *, identity: bool = True) -> Observed:
             listeners={p: holder for p, h in listeners.items() if (holder := h.result()) is not None},
             applied=world.control.applied(),
             standing=world.control.standing(),
+            paused=world.control.paused(),
         )
 
 

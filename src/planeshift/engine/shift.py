@@ -35,6 +35,10 @@ UNREACHABLE = (
 EVIDENCE_LINES = 60
 
 
+class Paused(Exception):
+    """Somebody wants the shift to stay where it is."""
+
+
 class Shift:
     """One shift of one service's traffic; `say` is told what is waited for; the rest is told as events."""
 
@@ -68,11 +72,15 @@ class Shift:
         self.log = world.control.shift_log(service)
         self.told: list[events.Event] = []
         self.began = world.clock.monotonic()
+        self.returning = False
         self.requests = self.failed = 0
         self.failures: deque[Request] = deque(maxlen=EVIDENCE_LINES)
 
     def go(self) -> None:
-        """Carry it out. Raises PlaneshiftError: PS610 where the gates sent traffic back, PS803 at an interrupt."""
+        """Carry it out. Raises PlaneshiftError: PS610 where the gates sent traffic back, PS803 at an interrupt.
+
+        A shift that is paused ends where it is, and is no failure: others go on.
+        """
         world = self.world
         result: events.Result = "interrupted"
         self._tell(
@@ -102,6 +110,8 @@ class Shift:
                         self._return(number, verdict.reasons)
             world.control.stand(self.service, None)
             result = "done"
+        except Paused as pause:
+            self.say(str(pause))
         finally:
             self.proving.finish()
             self._end(result)
@@ -192,6 +202,9 @@ class Shift:
                 Problem("PS803", f"the shift of {self.service} was stopped by an interrupt", hint=hint),
                 exit_code=Exit.INTERRUPTED,
             )
+        pause = None if self.returning else self.world.control.paused().get(self.service)
+        if pause:
+            raise Paused(f"paused by {pause.who}: stays where it is until `planeshift shift {self.service} --resume`")
 
     # --- what is seen
 
@@ -301,7 +314,7 @@ class Shift:
         digest = shifts.digest(world.desired, self.service, world.control.key())
         hold = Hold(world.clock.now(), f"step {number}: {reason}.", digest, self.log.place)
         world.control.stand(self.service, Standing(self.origin, self.target, self.origin, hold))
-        began = world.clock.monotonic()
+        began, self.returning = world.clock.monotonic(), True
         self._move(self.origin, look=False)
         took = (world.clock.monotonic() - began) * 1000  # from the verdict, what had to be prepared included
         self._tell(

@@ -344,6 +344,10 @@ class Shift(Noun):
     )
     time: Annotated[int, Field(ge=1, le=86_400)] = Field(60, description="seconds that each step is watched")
     gates: Gates = Field(default_factory=Gates)
+    waves: list[Annotated[list[Name], Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="nova: cells that move at once, wave after wave; cells in none follow one by one",
+    )
 
 
 class Service(Noun):

@@ -81,6 +81,7 @@ _RANGES: list[Path] = [
     ("spec", "clusters", ANY, "nodes"),
     ("spec", "cells"),
     ("spec", "cells", ANY, "computes", "hosts"),
+    ("spec", "services", ANY, "shift", "waves", ANY),
     ("spec", "services", ANY, "backends"),
     ("spec", "services", ANY, "backends", ANY, "hosts"),
 ]

@@ -138,6 +138,14 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Somebody wants a shift to stay where it is."""
+
+    since: str
+    who: str
+
+
+@dataclass(frozen=True)
 class IdentityState:
     """What Keystone holds of us: endpoints by (service type, interface), users with their roles."""
 
@@ -166,6 +174,7 @@ class Observed:
     listeners: Mapping[tuple[str, int], str] = field(default_factory=dict)  # address, port → who; empty: we
     applied: Mapping[str, str] = field(default_factory=dict)  # what the last applied plan made of each thing
     standing: Mapping[str, Standing] = field(default_factory=dict)  # service → its shift, while there is one
+    paused: Mapping[str, Pause] = field(default_factory=dict)  # service → who paused its shifts
     trusted: frozenset[str] = frozenset()  # hosts that hold the trial authority's current certificate
 
 

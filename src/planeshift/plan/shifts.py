@@ -166,14 +166,22 @@ def digest(desired: Desired, service: str, key: bytes) -> str:
 
 
 def shifts(draft: Draft) -> Iterator[Operation]:
-    """Move the traffic of every service that is not where the file wants it, one service after the other."""
+    """Move the traffic of every service that is not where the file wants it: one after the other, cells in waves."""
     before = draft.planned(*UNIT_CHANGES, *EDGE_CHANGES, f"{Kind.SET_WEIGHTS}:", f"{Kind.ADMIT}:", f"{Kind.WITHHOLD}:")
     if draft.desired.idle:  # which a shift starts
         before |= draft.planned(f"{Kind.INSTALL}:", f"{Kind.LAY_OUT}:", f"{Kind.MIGRATE}:", f"{Kind.MAP_CELL}:")
-    for service, target in draft.desired.weights.items():
+    waves = _Waves(draft.desired)
+    for service in sorted(draft.desired.weights, key=waves.number):
+        target = draft.desired.weights[service]
         now, record = draft.desired.shares[service], draft.observed.standing.get(service)
         draft.notes += _lost(draft, service)
         if same(now, target):
+            continue
+        if pause := draft.observed.paused.get(service):
+            draft.notes.append(
+                f"{service} is paused at {shown(now)} by {pause.who} since {pause.since}: "
+                f"`planeshift shift {service} --resume` goes on from there, `--back` to where it began."
+            )
             continue
         if record and (hold := held(draft.desired, service, record, draft.key)):
             draft.notes.append(
@@ -197,11 +205,37 @@ def shifts(draft: Draft) -> Iterator[Operation]:
             service.partition("@")[0],
             Mark.CHANGE,
             summary,
-            before,
+            before | waves.needs(service),
             (steps, *differences(draft.desired, service, moved, stayed)),
         )
         yield operation
-        before = before | {operation.id}
+        waves.add(service, operation.id)
+
+
+class _Waves:
+    """Which shifts wait for which: each for all of the wave before its own. A service, and a cell in no wave, is one."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._numbers: dict[str, tuple[int, ...]] = {}
+        for place, name in enumerate(desired.weights):
+            service, _, cell = name.partition("@")
+            declared = [i for i, wave in enumerate(desired.shifts[name].waves) if cell in wave]
+            first = list(desired.weights).index(service) if service in desired.weights else place
+            # Requests first, then declared waves, then the other cells, each alone.
+            self._numbers[name] = (first, *((1, *declared) if declared else (2, place) if cell else (0,)))
+        self._made: dict[tuple[int, ...], set[str]] = {}
+
+    def number(self, name: str) -> tuple[int, ...]:
+        """What sorts shifts; alike in one wave."""
+        return self._numbers[name]
+
+    def add(self, name: str, operation: str) -> None:
+        """Note the operation of a shift."""
+        self._made.setdefault(self.number(name), set()).add(operation)
+
+    def needs(self, name: str) -> frozenset[str]:
+        """The operations that a shift waits for: all of the waves before."""
+        return frozenset(o for wave, those in self._made.items() if wave < self.number(name) for o in those)
 
 
 def _lost(draft: Draft, service: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from planeshift.plan.observed import (
     DatabaseState,
     EdgeState,
     IdentityState,
+    Pause,
     PodsState,
     Process,
     QueueState,
@@ -359,6 +360,12 @@ class Control(Protocol):
 
     def stand(self, service: str, standing: Standing | None) -> None:
         """Note where a service's shift stands, durably; None where there is none any more."""
+
+    def paused(self) -> Mapping[str, Pause]:
+        """The shifts that are to stay where they are, by service."""
+
+    def pause(self, service: str, pause: Pause | None) -> None:
+        """Note that a service's shifts are to stay where they are, or no longer; whoever holds the lease."""
 
     def shift_log(self, service: str) -> ShiftLog:
         """A new log of a shift, beside those of earlier ones."""

@@ -121,6 +121,13 @@ def _places(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
         for backend, settings in service.backends.items():
             path: Path = ("spec", "services", name, "backends", backend, "cell")
             lying.append((path, settings.cell))
+    for name, service in cloud.spec.services.items():
+        waves = [(i, j, c) for i, wave in enumerate(service.shift.waves) for j, c in enumerate(wave)]
+        lying += [(("spec", "services", name, "shift", "waves", i, j), c) for i, j, c in waves]
+        for n, (i, j, again) in enumerate(waves):
+            if again in [c for _, _, c in waves[:n]]:
+                where = document.where(("spec", "services", name, "shift", "waves", i, j))
+                yield Problem("PS208", f"`{again}` stands twice in the waves of {name}", where)
     for path, cell in lying:
         if cell is not None and cell not in cells:
             hint = nearest(cell, cells) or "Declare it in `cells`."

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from planeshift.catalog.spec import SecretValue
-from planeshift.plan.observed import Standing
+from planeshift.plan.observed import Pause, Standing
 from planeshift.render.desired import ChartSource, File
 from planeshift.traffic.gates import Counters
 from planeshift.traffic.lines import Request
@@ -178,6 +178,7 @@ class Data:
     journal: list[dict[str, Any]] = field(default_factory=list)
     audit: list[dict[str, Any]] = field(default_factory=list)
     standing: dict[str, Standing] = field(default_factory=dict)
+    paused: dict[str, Pause] = field(default_factory=dict)
     shift_logs: list[Any] = field(default_factory=list)
     sick: dict[Place, str] = field(default_factory=dict)  # what answers its health check, and why it fails at its work
 

@@ -12,7 +12,7 @@ from typing import Any
 from planeshift.catalog.spec import Secret, SecretValue
 from planeshift.drivers.memory.faults import Port, port
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.plan.observed import Standing
+from planeshift.plan.observed import Pause, Standing
 from planeshift.ports import ShiftLog
 
 
@@ -125,6 +125,17 @@ class MemoryControl(Port):
             self.data.standing.pop(service, None)
         else:
             self.data.standing[service] = standing
+
+    @port(changes=False)
+    def paused(self) -> Mapping[str, Pause]:
+        return dict(self.data.paused)
+
+    @port(changes=True)
+    def pause(self, service: str, pause: Pause | None) -> None:
+        if pause is None:
+            self.data.paused.pop(service, None)
+        else:
+            self.data.paused[service] = pause
 
     @port(changes=True)
     def shift_log(self, service: str) -> ShiftLog:
