@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from losses import held
+from lost import held
 from sides import Cloud, cheap_and_dear
 
 from planeshift.openloop import Tally, load, openstack

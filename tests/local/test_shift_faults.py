@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from losses import held
+from lost import held
 from rig import Cloud, kill, until
 
 from planeshift.openloop import Flow, Load, Step, load
