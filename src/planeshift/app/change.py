@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from planeshift.app.site import Site, runtime
 from planeshift.drivers.files import failing
+from planeshift.engine import leases
 from planeshift.engine.observe import observe
 from planeshift.engine.run import Listener, execute
 from planeshift.engine.world import World
@@ -57,7 +58,7 @@ def up(
     an operation failed.
     """
     world.watch = watch
-    with world.control.lease(world.clock.who()) as keep:
+    with leases.held(world, say) as keep:
         return bring(world, keep, agree=agree, listen=listen, say=say, contract=contract, saved=saved, workers=workers)
 
 
@@ -141,19 +142,24 @@ def _same(saved: Plan, now: Plan) -> None:
 
 
 def down(world: World, listen: Callable[[str], None]) -> None:
-    """Stop everything of this cloud: the edge first, so that nobody is served by half of it."""
-    with world.control.lease(world.clock.who()):
+    """Stop everything of this cloud: the edge first, so that nobody is served by half of it.
+
+    Raises PlaneshiftError, before anything is stopped, where somebody else changes it or a cluster does not answer.
+    """
+    with leases.held(world, listen) as keep:
         for host in world.hosts.values():
             host.settle(listen)
             units = host.units(world.control.key())
             for unit in sorted(units, key=lambda u: u.split("/")[1] != "edge"):
                 listen(f"stopping {unit}")
+                keep()
                 host.stop(unit)
                 host.remove(unit)
         for cluster in world.clusters.values():
             cluster.settle(listen)
             for unit in cluster.pods(world.control.key()):
                 listen(f"uninstalling {unit}")
+                keep()
                 cluster.remove(unit)
         world.control.audit({"who": world.clock.who(), "ended": world.clock.now(), "result": "down", "operations": []})
 

@@ -8,6 +8,7 @@ from functools import partial
 from planeshift.app.rotation import Rotation, refused
 from planeshift.app.staging import promote
 from planeshift.app.turns import BUS, Of, account, bus, database, messaging, take_turns
+from planeshift.engine import leases
 from planeshift.errors import PlaneshiftError, Problem
 
 _TURNS: dict[str, Of] = {"database_password": database, "service_password": account, BUS: bus}
@@ -35,7 +36,7 @@ def rotate(run: Rotation, service: str, name: str) -> None:
         raise refused(
             f"{name} of {service} cannot be rotated", f"What can be, of {service}: {', '.join([*turns, *keys])}."
         )
-    with world.control.lease(world.clock.who()) as keep:
+    with leases.held(world, run.say) as keep:
         held = replace(run, keep=keep)
         if name in keys:
             promote(held, service, keys[name])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import getpass
 import os
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 
 class SystemClock:
@@ -20,6 +23,22 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def every(self, seconds: float, work: Callable[[], None]) -> Iterator[None]:
+        over = threading.Event()
+
+        def go() -> None:
+            while not over.wait(seconds):
+                work()
+
+        thread = threading.Thread(target=go, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def who(self) -> str:
         try:

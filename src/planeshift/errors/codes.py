@@ -473,11 +473,15 @@ CODES: dict[str, tuple[str, str]] = {
     "PS718": ("pods do not come up", "What the cluster and the pod's log say is in the message; older pods serve on."),
     "PS801": (
         "somebody else is changing this cloud",
-        "One run at a time may change a cloud. The lease is a lock of the kernel's, so that of a dead run is free.",
+        "One run at a time may change a cloud. On this machine the lease is a lock of the kernel's, so that of a dead run "
+        "is free. In each cluster it is a Lease, `planeshift-CLOUD` in the cloud's namespace, which operators of other "
+        "machines see: it is renewed every 5 s, and whoever sees no renewal for 15 s takes it over.",
     ),
     "PS802": (
         "the lease was taken away",
-        "The directory of control was removed or replaced while a plan was carried out.",
+        "The directory of control was removed or replaced while a plan was carried out, or somebody else has taken the "
+        "lease in a cluster, since it was not renewed for 15 s: this machine slept, or the cluster did not answer it. "
+        "Nothing more is begun; `up` goes on once the other is done.",
     ),
     "PS803": (
         "stopped",

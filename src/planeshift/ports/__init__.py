@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from planeshift.catalog.spec import Secret, SecretValue
@@ -116,8 +117,40 @@ class Host(Protocol):
         """The last lines of a unit's logs."""
 
 
+@dataclass(frozen=True)
+class LeaseRecord:
+    """What a lease says: whose it is (empty: nobody's), which control guards that, and for how many seconds it is valid.
+
+    `version` changes with each write.
+    """
+
+    who: str
+    mark: str
+    valid: int
+    renewed: str = ""  # the holder's time, for people to read
+    version: str = ""
+
+    def at(self, time: str) -> LeaseRecord:
+        """The same, renewed at a time."""
+        return replace(self, renewed=time)
+
+
+class Lease(Protocol):
+    """A record that operators of several machines see: who of them changes what is there."""
+
+    def read(self) -> LeaseRecord | None:
+        """What it says; None where it was never written."""
+
+    def write(self, wanted: LeaseRecord, seen: LeaseRecord | None) -> LeaseRecord | None:
+        """Write it, if it is still as it was seen, and return how it stands then; None where it is not."""
+
+
 class Cluster(Protocol):
     """A Kubernetes cluster: what runs there of one cloud, in one namespace."""
+
+    @property
+    def lease(self) -> Lease:
+        """Who changes what is there of this cloud."""
 
     def view(self) -> ClusterView:
         """Nodes and ready pods. Does not raise: `problem` says why it could not be seen."""
@@ -340,6 +373,9 @@ class Control(Protocol):
     def lease(self, who: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold the lease. Raises (PS801), by name of the holder, where another has it. Yields a check that it is kept."""
 
+    def mark(self) -> str:
+        """What tells this control, and its lease, from any other. To be asked by who has the lease."""
+
     def key(self) -> bytes:
         """The digest key of secret files."""
 
@@ -399,3 +435,6 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
+
+    def every(self, seconds: float, work: Callable[[], None]) -> AbstractContextManager[None]:
+        """Do some work every so many seconds, beside, until the context ends."""

@@ -13,6 +13,7 @@ from planeshift import catalog
 from planeshift.drivers.kubernetes import api, objects, pods, rollout
 from planeshift.drivers.kubernetes.helm import Helm
 from planeshift.drivers.kubernetes.jobs import Jobs
+from planeshift.drivers.kubernetes.lease import ClusterLease
 from planeshift.drivers.kubernetes.releases import Release, decode, newest
 from planeshift.drivers.kubernetes.rollout import Rollout
 from planeshift.drivers.kubernetes.talk import Talk
@@ -48,6 +49,7 @@ class KubernetesCluster:
         self._find_helm, self._where = helm, (kubeconfig, context, namespace)
         self._jobs = Jobs(self._talk, cloud, lambda: self._helm)
         self._rollout = Rollout(self._talk)
+        self.lease = ClusterLease(self._talk, cloud, self._make_namespace)
 
     @cached_property
     def _helm(self) -> Helm:

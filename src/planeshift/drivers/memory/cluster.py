@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from planeshift import catalog
 from planeshift.drivers.memory import commands, processes
@@ -16,10 +17,40 @@ from planeshift.drivers.memory.data import ClusterData, Command, Data, ProcessDa
 from planeshift.drivers.memory.faults import Faults, Port, port
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import PodsState
-from planeshift.ports import Archive, Say
+from planeshift.ports import Archive, LeaseRecord, Say
 from planeshift.render.chart import PROGRAMS
 from planeshift.render.desired import ChartSource, ChartView, ClusterView, DesiredPods, Environment, File, digest
 from planeshift.render.pods import chart_digest, release_values
+
+
+class MemoryLease(Port):
+    """A cluster's lease. To take it is no change of the world, as with that of control."""
+
+    role = "lease"
+
+    def __init__(self, data: Callable[[], Data], faults: Faults, name: str) -> None:
+        super().__init__(data, faults)
+        self.name = name
+
+    @property
+    def _there(self) -> ClusterData:
+        there = self.data.clusters.setdefault(self.name, ClusterData())
+        if there.problem:
+            raise PlaneshiftError(Problem("PS711", f"{self.name} does not answer", why=there.problem))
+        return there
+
+    @port(changes=False)
+    def read(self) -> LeaseRecord | None:
+        return self._there.lease
+
+    @port(changes=False)
+    def write(self, wanted: LeaseRecord, seen: LeaseRecord | None) -> LeaseRecord | None:
+        there = self._there
+        if there.lease != seen:
+            return None
+        there.leased += 1
+        there.lease = replace(wanted, version=str(there.leased))
+        return there.lease
 
 
 class MemoryCluster(Port):
@@ -30,6 +61,7 @@ class MemoryCluster(Port):
     def __init__(self, data: Callable[[], Data], faults: Faults, name: str) -> None:
         super().__init__(data, faults)
         self.name = name
+        self.lease = MemoryLease(data, faults, name)
 
     @property
     def _there(self) -> ClusterData:

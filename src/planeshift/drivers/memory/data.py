@@ -7,6 +7,7 @@ from typing import Any
 
 from planeshift.catalog.spec import SecretValue
 from planeshift.plan.observed import Pause, Standing
+from planeshift.ports import LeaseRecord
 from planeshift.render.desired import ChartSource, File
 from planeshift.traffic.gates import Counters
 from planeshift.traffic.lines import Request
@@ -131,6 +132,8 @@ class ClusterData:
     releases: dict[str, list[ReleaseData]] = field(default_factory=dict)
     images: set[str] = field(default_factory=set)
     problem: str = ""  # why its API does not answer
+    lease: LeaseRecord | None = None
+    leased: int = 0  # how often the lease was written
 
 
 @dataclass
@@ -172,6 +175,7 @@ class Data:
     public_secrets: set[str] = field(default_factory=set)  # files that others can read
     made: int = 0
 
+    mark: str = "this control"
     control: bool = False  # whether control's directory is there
     holder: str = ""
     lease: int = 0  # counts up with each lease, and when one is taken away

@@ -94,6 +94,10 @@ class MemoryControl(Port):
             raise PlaneshiftError(Problem("PS802", "the lease was taken away"))
 
     @port(changes=False)
+    def mark(self) -> str:
+        return self.data.mark
+
+    @port(changes=False)
     def key(self) -> bytes:
         return b"a digest key" if self.data.control else b"not kept yet"
 
@@ -189,6 +193,11 @@ class MemoryClock(Port):
         """Time flies: whoever waits finds what was waited for by the second look."""
         self.faults.alive()
         self.data.ticks += 60
+
+    @contextlib.contextmanager
+    def every(self, seconds: float, work: Callable[[], None]) -> Iterator[None]:
+        """Nothing happens by itself: what is due is done when it is asked for."""
+        yield
 
     def who(self) -> str:
         self.faults.alive()
