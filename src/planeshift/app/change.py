@@ -160,7 +160,7 @@ def down(world: World, listen: Callable[[str], None]) -> None:
             for unit in cluster.pods(world.control.key()):
                 listen(f"uninstalling {unit}")
                 keep()
-                cluster.remove(unit)
+                cluster.remove(unit, listen)
         world.control.audit({"who": world.clock.who(), "ended": world.clock.now(), "result": "down", "operations": []})
 
 

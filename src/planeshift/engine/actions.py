@@ -59,7 +59,7 @@ def _bring_image(world: World, operation: Operation, say: Say) -> None:
 def _lay_out(world: World, operation: Operation, say: Say) -> None:
     desired, unit = world.desired, operation.subject
     if unit in desired.pods:
-        world.cluster_of(unit).lay_out(desired.pods[unit], world.control.key())
+        world.cluster_of(unit).lay_out(desired.pods[unit], world.control.key(), say)
         return
     host = world.host_of(unit)
     if desired.ca:
@@ -303,7 +303,7 @@ def _remove(world: World, operation: Operation, say: Say) -> None:
     if operation.subject.split("/", 1)[0] in world.clusters:
         for edge in world.desired.edges.values():
             world.edge.settle(edge_unit(edge.name, edge.host), say)
-        world.cluster_of(operation.subject).remove(operation.subject)
+        world.cluster_of(operation.subject).remove(operation.subject, say)
     else:
         world.host_of(operation.subject).remove(operation.subject)
 
@@ -351,7 +351,7 @@ def _wait_statistics(world: World, edge: DesiredEdge, unit: str, say: Say) -> No
 
 def _set_weights(world: World, operation: Operation, say: Say) -> None:
     if world.clusters:
-        world.look_again()
+        world.look_again(say)
     set_weights(world, operation.subject)
 
 

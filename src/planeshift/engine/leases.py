@@ -12,13 +12,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from planeshift.engine.world import World
+from planeshift.engine.world import PATIENCE, World
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Clock, Lease, LeaseRecord, Say
 
 VALID = 15  # seconds for which a lease is its holder's without being renewed
 PERIOD = 5  # seconds after which it is renewed
-PATIENCE = 120.0  # seconds for which a cluster that does not answer is asked again, before an operation
 
 
 @contextlib.contextmanager

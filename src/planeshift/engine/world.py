@@ -24,14 +24,27 @@ from planeshift.ports import (
     Images,
     Maker,
     Prober,
+    Say,
     Secrets,
     Traffic,
+    quiet,
 )
 from planeshift.render import servers
 from planeshift.render.consumers import of_pods
 from planeshift.render.desired import ClusterView, Desired, DesiredUnit, SecretValues
 from planeshift.render.weights import Shares
 from planeshift.traffic.events import Event
+
+PATIENCE = 120.0  # seconds for which a cluster that does not answer is asked again, in the midst of a plan
+
+
+def unseen(views: Mapping[str, ClusterView]) -> list[Problem]:
+    """The clusters that could not be looked at, each a problem (PS711)."""
+    return [
+        Problem("PS711", f"the cluster {name} cannot be looked at", why=view.problem)
+        for name, view in views.items()
+        if view.problem
+    ]
 
 
 @dataclass
@@ -119,12 +132,7 @@ class World:
         with self._lock:
             if look and self.clusters:
                 views = self._look()
-                problems = [
-                    Problem("PS711", f"the cluster {name} cannot be looked at", why=view.problem)
-                    for name, view in views.items()
-                    if view.problem
-                ]
-                if problems:
+                if problems := unseen(views):
                     raise PlaneshiftError(problems)
                 self._views = views
             self._shares = {**(self._shares or {}), service: shares}
@@ -134,10 +142,19 @@ class World:
         with ThreadPoolExecutor() as pool:
             return dict(zip(self.clusters, pool.map(lambda c: c.view(), self.clusters.values()), strict=True))
 
-    def look_again(self) -> None:
-        """Look at the clusters anew: pods came or went."""
+    def look_again(self, say: Say = quiet) -> None:
+        """Look at the clusters anew: pods came or went. One that does not answer is waited for, for a bounded time.
+
+        Raises PlaneshiftError (PS711) where one cannot be looked at: nothing is rendered then.
+        """
+        began = self.clock.monotonic()
+        while problems := unseen(views := self._look()):
+            if self.clock.monotonic() - began > PATIENCE:
+                raise PlaneshiftError(problems)
+            say(f"waiting for the API: {problems[0].why}")
+            self.clock.sleep(1)
         with self._lock:
-            self._views = None
+            self._views = views
             self.refresh()
 
     def add_secrets(self, service: str, made: Mapping[str, SecretValue]) -> None:

@@ -167,7 +167,7 @@ class Cluster(Protocol):
     def settle(self, say: Say) -> None:
         """Wait for commands that an interrupted run of ours had begun."""
 
-    def lay_out(self, pods: DesiredPods, key: bytes) -> None:
+    def lay_out(self, pods: DesiredPods, key: bytes, say: Say) -> None:
         """Put the files into the cluster, beside those that older revisions need."""
 
     def run(self, pods: DesiredPods, key: bytes, argv: Sequence[str], environment: Mapping[str, str], say: Say) -> None:
@@ -176,7 +176,7 @@ class Cluster(Protocol):
     def release(self, pods: DesiredPods, key: bytes, say: Say) -> None:
         """Make the release what it should be, and wait until its pods are ready. Raises with why they are not."""
 
-    def remove(self, unit: str) -> None:
+    def remove(self, unit: str, say: Say) -> None:
         """Uninstall a release, by id, and remove its files."""
 
     def tail(self, unit: str, lines: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from lightkube import Client, KubeConfig
 from lightkube.config.client_adapter import verify_cluster
 from lightkube.core.exceptions import ApiError, ConfigError
 
+from planeshift.drivers.kubernetes.patience import Transport
 from planeshift.errors import PlaneshiftError, Problem
 
 SECONDS = 15.0  # for an answer
@@ -49,20 +49,6 @@ def connect(
         trust_env=False,
         transport=Transport(verify_cluster(found.cluster, found.user, found.abs_file, trust_env=False), quiet),
     )
-
-
-class Transport(httpx2.HTTPTransport):
-    """How requests go. `quiet`: see connect; the library itself has a watch wait without end."""
-
-    def __init__(self, verify: ssl.SSLContext, quiet: float | None) -> None:
-        super().__init__(verify=verify, trust_env=False)
-        self._quiet = quiet
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self._quiet and "watch" in request.url.params:
-            timeout = {**request.extensions["timeout"], "read": self._quiet}
-            request.extensions = {**request.extensions, "timeout": timeout}
-        return super().handle_request(request)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from planeshift.drivers.kubernetes import api, objects, pods, rollout
 from planeshift.drivers.kubernetes.helm import Helm
 from planeshift.drivers.kubernetes.jobs import Jobs
 from planeshift.drivers.kubernetes.lease import ClusterLease
+from planeshift.drivers.kubernetes.patience import again, patient
 from planeshift.drivers.kubernetes.releases import Release, decode, newest
 from planeshift.drivers.kubernetes.rollout import Rollout
 from planeshift.drivers.kubernetes.talk import Talk
@@ -132,8 +133,8 @@ class KubernetesCluster:
 
     # --- files
 
-    def lay_out(self, desired: DesiredPods, key: bytes) -> None:
-        with api.answering(self.name):
+    def lay_out(self, desired: DesiredPods, key: bytes, say: Say) -> None:
+        with api.answering(self.name), patient(say):
             self._make_namespace()
             for made in (objects.config_map(self._cloud, desired, key), objects.secret(self._cloud, desired, key)):
                 self._put(made)
@@ -173,20 +174,26 @@ class KubernetesCluster:
     # --- releases
 
     def release(self, desired: DesiredPods, key: bytes, say: Say) -> None:
-        name, spec = desired.pods.name, catalog.service(desired.pods.service)
-        with api.answering(self.name):
-            self._mend(name, say)
-            now = newest(self._releases(name)).get(name)
-            wanted = (release_values(desired, key), chart_digest(desired))
-            right = now and (now.values, now.chart_digest) == wanted
-            drift = tuple(rollout.drift(self._rollout.workloads(name), now.manifest)) if now else ()
-            if not right or drift or (now and now.status != "deployed"):
-                marks = objects.release_labels(self._cloud, desired, key)
-                made_of = desired.chart.view.archive if desired.chart else chart(spec)
-                self._helm.upgrade(name, made_of, wanted[0], marks)
+        name = desired.pods.name
+        with api.answering(self.name), patient(say):
+            # Helm gives up where the API goes, and leaves a revision that is pending.
+            again(lambda: self._upgrade(desired, key, say), say)
             self._rollout.wait(name, say)
             kept = {n for revision in self._releases(name) for n in revision.objects}
             self._forget(kept, objects.labels(self._cloud, desired))
+
+    def _upgrade(self, desired: DesiredPods, key: bytes, say: Say) -> None:
+        """Make the release what it should be, where it is not."""
+        name, spec = desired.pods.name, catalog.service(desired.pods.service)
+        self._mend(name, say)
+        now = newest(self._releases(name)).get(name)
+        wanted = (release_values(desired, key), chart_digest(desired))
+        right = now and (now.values, now.chart_digest) == wanted
+        drift = tuple(rollout.drift(self._rollout.workloads(name), now.manifest)) if now else ()
+        if not right or drift or (now and now.status != "deployed"):
+            marks = objects.release_labels(self._cloud, desired, key)
+            made_of = desired.chart.view.archive if desired.chart else chart(spec)
+            self._helm.upgrade(name, made_of, wanted[0], marks)
 
     def _mend(self, name: str, say: Say) -> None:
         """Forget revisions that a killed client left as pending: Helm would refuse to go on (helm#7653).
@@ -198,13 +205,13 @@ class KubernetesCluster:
                 say(f"revision {revision.revision} of {name} was left {revision.status} by a client that died")
                 self._talk.delete(Secret, revision.secret)
 
-    def remove(self, unit: str) -> None:
+    def remove(self, unit: str, say: Say) -> None:
         _, service, backend = unit.split("/")
-        with api.answering(self.name):
+        with api.answering(self.name), patient(say):
             for revision in self._releases(f"{service}-{backend}"):
                 if revision.status.startswith("pending-"):
                     self._talk.delete(Secret, revision.secret)
-            self._helm.uninstall(f"{service}-{backend}")
+            again(lambda: self._helm.uninstall(f"{service}-{backend}"), say)
             labels = {api.CLOUD: self._cloud, api.SERVICE: service, api.BACKEND: backend}
             self._jobs.remove(labels)
             self._forget(set(), labels)

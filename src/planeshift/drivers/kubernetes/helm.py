@@ -15,6 +15,24 @@ from planeshift.errors import PlaneshiftError, Problem
 
 HISTORY = 10  # revisions that are kept, and can be rolled back to
 SECONDS = 300
+# What client-go, and the API server, say where one does not reach the other, or not just now.
+_AWAY = (
+    "cluster unreachable",
+    "connection refused",
+    "connection reset",
+    "client connection lost",
+    "no route to host",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "Client.Timeout exceeded",
+    "unexpected EOF",
+    ": EOF",
+    "currently unable to handle the request",
+    "unable to return a response in the time allotted",
+    "the server has received too many requests",
+    "apiserver not ready",
+    "etcdserver: ",
+)
 
 
 class Helm:
@@ -31,7 +49,7 @@ class Helm:
     ) -> None:
         """Install a release, or upgrade it, from a chart's files or its archive. Waits for nothing.
 
-        Raises PlaneshiftError (PS714) with helm's own words.
+        Raises PlaneshiftError with helm's own words: PS714, or PS711 where it did not reach the API.
         """
         marks = ",".join(f"{key}={value}" for key, value in labels.items())
         flags = ["--install", "--values", "-", "--history-max", str(HISTORY), "--labels", marks]
@@ -67,7 +85,8 @@ class Helm:
             raise PlaneshiftError(Problem("PS714", f"helm {arguments[0]} did not end in {SECONDS + 60} s")) from error
         if done.returncode:
             words = (done.stderr or done.stdout).strip()[-3000:]
-            raise PlaneshiftError(Problem("PS714", f"helm {arguments[0]} {arguments[1]} failed", why=words))
+            code = "PS711" if any(word in words for word in _AWAY) else "PS714"
+            raise PlaneshiftError(Problem(code, f"helm {arguments[0]} {arguments[1]} failed", why=words))
         return done.stdout
 
 

@@ -16,6 +16,7 @@ from lightkube.types import CascadeType
 from planeshift import catalog
 from planeshift.drivers.kubernetes import api, objects, pods
 from planeshift.drivers.kubernetes.helm import Helm
+from planeshift.drivers.kubernetes.patience import patient
 from planeshift.drivers.kubernetes.talk import Talk
 from planeshift.drivers.kubernetes.watching import news
 from planeshift.errors import PlaneshiftError, Problem
@@ -61,12 +62,12 @@ class Jobs:
         text = self._helm().template(release, chart(catalog.service(desired.pods.service)), values, "job.yaml")
         body = next(filter(None, yaml.safe_load_all(text)))
         body["metadata"]["labels"] |= objects.labels(self._cloud, desired)
-        with api.answering(self._talk.name):
+        with api.answering(self._talk.name), patient(say):
             if environment:
                 marks = {api.CLOUD: self._cloud, _ENVIRONMENT: "command"}
                 self._talk.create(Secret(metadata=ObjectMeta(name=name, labels=marks), stringData=dict(environment)))
             try:
-                self._talk.client.create(Job.from_dict(body))
+                self._talk.create(Job.from_dict(body))
                 self._follow(name, " ".join(argv), say)
             finally:
                 if environment:

@@ -131,7 +131,7 @@ class MemoryCluster(Port):
     # --- files and commands
 
     @port(changes=True)
-    def lay_out(self, desired: DesiredPods, key: bytes) -> None:
+    def lay_out(self, desired: DesiredPods, key: bytes, say: Say) -> None:
         self._reachable()
         for secret in (False, True):
             held = {path: file for path, file in desired.files.items() if file.secret is secret}
@@ -246,7 +246,7 @@ class MemoryCluster(Port):
                 self.data.processes[pid] = ProcessData(pid, pid * 10, pods.id, name, 1, (), pods.environment, files)
 
     @port(changes=True)
-    def remove(self, unit: str) -> None:
+    def remove(self, unit: str, say: Say) -> None:
         self._reachable()
         processes.kill(self.data, *processes.of(self.data, unit))
         self.faults.tear()
