@@ -6,11 +6,17 @@ from planeshift.catalog import common
 from planeshift.catalog.barbican.verify import verify
 from planeshift.catalog.spec import Component, Layout, Migration, Options, Secret, ServiceSpec, Site, Use
 
-# barbican.wsgi.api looks for its paste file in /etc/barbican alone, so its pipeline is loaded here.
+# barbican.wsgi.api looks for its paste file in /etc/barbican alone, so its pipeline is loaded here. Its policy is loaded
+# before a worker serves: a first request's thread would let others see it while it has no rules yet, and these refuse
+# what is allowed, with 403.
 _WSGI = """\
 from paste import deploy
 
 application = deploy.loadapp("config:{barbican-api-paste.ini}")
+
+from barbican.common import policy
+
+policy.init()
 """
 
 

@@ -100,6 +100,7 @@ class KubernetesCluster:
         secret = self._talk.get(Secret, release.secrets)
         running = self._rollout.workloads(release.name)
         there = pods.of(self._talk.client, release.name)
+        lost = pods.lost_nodes(self._talk.client) if not all(map(pods.ready, there)) else set()
         return PodsState(
             files=objects.digests(config, secret, key),
             status=release.status,
@@ -109,7 +110,7 @@ class KubernetesCluster:
             wanted=sum(int(w.spec.replicas or 0) for w in running) if running else 1,
             ready=sum(map(rollout.ready, running)),
             drift=tuple(rollout.drift(running, release.manifest)),
-            problem="; ".join(dict.fromkeys(filter(None, (pods.reason(p) for p in there if not pods.ready(p))))),
+            problem="; ".join(dict.fromkeys(filter(None, (pods.reason(p, lost) for p in there if not pods.ready(p))))),
         )
 
     def tail(self, unit: str, lines: int) -> list[str]:
@@ -176,8 +177,10 @@ class KubernetesCluster:
     def release(self, desired: DesiredPods, key: bytes, say: Say) -> None:
         name = desired.pods.name
         with api.answering(self.name), patient(say):
+            broken = self._rollout.broken(name)
             # Helm gives up where the API goes, and leaves a revision that is pending.
             again(lambda: self._upgrade(desired, key, say), say)
+            self._rollout.begin_anew(broken, say)
             self._rollout.wait(name, say)
             kept = {n for revision in self._releases(name) for n in revision.objects}
             self._forget(kept, objects.labels(self._cloud, desired))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -75,12 +75,12 @@ class Jobs:
 
     def _follow(self, name: str, what: str, say: Say) -> None:
         """Wait for a job's end; its last lines are the reason where it fails."""
-        began, told = time.monotonic(), 0.0
+        began, told, lines = time.monotonic(), 0.0, list[str]()
         kinds = {Job: {"fields": {"metadata.name": name}}, Pod: {"labels": {"job-name": name}}}
         with news(self._talk, kinds) as wait:
             while (job := self._talk.get(Job, name)) is not None and not ended(job):
                 there = list(self._talk.client.list(Pod, labels={"job-name": name}))
-                stuck = pods.hopeless(there)
+                stuck = next(filter(pods.hopeless, there), None)
                 if stuck:
                     self._talk.delete(Job, name, cascade=CascadeType.BACKGROUND)
                     raise PlaneshiftError(
@@ -89,27 +89,34 @@ class Jobs:
                 waited = time.monotonic() - began
                 if waited - told > 5:
                     told = waited
-                    last = [line for p in there for line in pods.tail(self._talk.client, p.metadata.name, 1)]
+                    lines = self._lines(there) or lines
                     reasons = [pods.reason(p) for p in there if pods.reason(p)]
-                    say(f"waiting for {what} since {waited:.0f} s; {(reasons or last or ['no word yet'])[0]}")
+                    say(f"waiting for {what} since {waited:.0f} s; {(reasons or lines[-1:] or ['no word yet'])[0]}")
                 wait(3)
         succeeded = job is not None and bool(job.status and job.status.succeeded)
-        lines = [
-            line
-            for p in self._talk.client.list(Pod, labels={"job-name": name})
-            for line in pods.tail(self._talk.client, p.metadata.name, 15)
-        ]
+        # Of one that took too long the cluster removes the pod, with its log.
+        lines = self._lines(self._talk.client.list(Pod, labels={"job-name": name})) or lines
         if not succeeded:
-            why = "\n".join(lines) or "it left no line"
+            why = "\n".join([*lines, *_failure(job)]) or "it left no line"
             raise PlaneshiftError(Problem("PS717", f"{what} failed in {self._talk.name} (job {name})", why=why))
         for line in lines[-3:]:
             say(line)
         self._talk.delete(Job, name, cascade=CascadeType.BACKGROUND)  # one that failed stays, to be looked at
 
+    def _lines(self, there: Iterable[Any]) -> list[str]:
+        return [line for p in there for line in pods.tail(self._talk.client, p.metadata.name, 15)]
+
     def remove(self, labels: Mapping[str, str]) -> None:
         """Remove the jobs that failed and were left to be looked at."""
         for job in self._talk.client.list(Job, labels=dict(labels)):
             self._talk.delete(Job, job.metadata.name, cascade=CascadeType.BACKGROUND)
+
+
+def _failure(job: Any) -> list[str]:
+    """Why the cluster says that a job failed, where that is not for its command's own exit code."""
+    conditions = (job and job.status and job.status.conditions) or []
+    failed = next((c for c in conditions if c.type == "Failed" and c.status == "True"), None)
+    return [f"{failed.reason}: {failed.message}"] if failed and failed.reason != "BackoffLimitExceeded" else []
 
 
 def ended(job: Any) -> bool:

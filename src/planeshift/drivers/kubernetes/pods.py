@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from lightkube.core.exceptions import ApiError
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import Node, Pod
 
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
 TAKES = "planeshift.dev/takes"  # label of what takes messages, which no edge sends anything
@@ -28,8 +28,21 @@ def ready(pod: Any) -> bool:
     return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
 
 
-def reason(pod: Any) -> str:
-    """Why a pod is not ready, in the cluster's own words; empty where it says nothing yet."""
+def lost_nodes(client: Any) -> set[str]:
+    """The nodes that the cluster no longer hears of."""
+    unheard = {
+        node.metadata.name
+        for node in client.list(Node)
+        for condition in (node.status and node.status.conditions) or []
+        if condition.type == "Ready" and condition.status == "Unknown"
+    }
+    return {str(name) for name in unheard}
+
+
+def reason(pod: Any, lost: Collection[str] = ()) -> str:
+    """Why a pod is not ready, in the cluster's own words; empty where it says nothing yet. `lost` are lost nodes."""
+    if pod.spec and pod.spec.nodeName in lost:
+        return f"its node {pod.spec.nodeName} does not answer"
     for condition in (pod.status and pod.status.conditions) or []:
         if condition.type == "PodScheduled" and condition.status == "False":
             return f"no node takes it: {condition.message}"
@@ -41,13 +54,10 @@ def reason(pod: Any) -> str:
     return ""
 
 
-def hopeless(pods: Iterable[Any]) -> Any:
-    """A pod that will not come up by waiting; None where there is none."""
-    for pod in pods:
-        statuses = (pod.status and pod.status.containerStatuses) or []
-        if any(_is_hopeless(status) for status in statuses):
-            return pod
-    return None
+def hopeless(pod: Any) -> bool:
+    """Whether a pod will not come up by waiting. One that is going is nobody's hope any more."""
+    statuses = (pod.status and pod.status.containerStatuses) or []
+    return not pod.metadata.deletionTimestamp and any(map(_is_hopeless, statuses))
 
 
 def _is_hopeless(status: Any) -> bool:

@@ -36,7 +36,7 @@ class Rollout:
         with news(self._talk, kinds) as wait:
             while not complete(running := self.workloads(name)):
                 there = self._newest(name, running)
-                stuck = pods.hopeless(there)
+                stuck = next(filter(pods.hopeless, there), None)
                 waited = time.monotonic() - began
                 if stuck or waited > READY_SECONDS:
                     waiting = (p for p in there if not pods.ready(p))
@@ -45,6 +45,19 @@ class Rollout:
                     told = waited
                     self._tell(name, there, waited, say)
                 wait(3)
+
+    def broken(self, name: str) -> list[Any]:
+        """The pods of a release that will not come up by themselves, or not soon: the cluster waits longer each time."""
+        there = [p for p in pods.of(self._talk.client, name) if not p.metadata.deletionTimestamp]
+        lost = pods.lost_nodes(self._talk.client) if not all(map(pods.ready, there)) else set()
+        return [p for p in there if not pods.ready(p) and (pods.hopeless(p) or p.spec.nodeName in lost)]
+
+    def begin_anew(self, broken: Sequence[Any], say: Say) -> None:
+        """Remove broken pods, so that they are made again at once, where a node takes them."""
+        lost = pods.lost_nodes(self._talk.client) if broken else set()
+        for pod in broken:
+            say(f"{pod.metadata.name} is made anew: {pods.reason(pod, lost)}")
+            self._talk.delete(Pod, pod.metadata.name)
 
     def workloads(self, name: str) -> list[Any]:
         """The Deployments and StatefulSets of a release; each is one of the two kinds, by their common label."""
@@ -67,7 +80,8 @@ class Rollout:
 
     def _tell(self, name: str, there: Sequence[Any], waited: float, say: Say) -> None:
         waiting = [p for p in there if not pods.ready(p) and not p.metadata.deletionTimestamp]
-        reasons = "; ".join(dict.fromkeys(filter(None, map(pods.reason, waiting))))
+        lost = pods.lost_nodes(self._talk.client) if waiting else set()
+        reasons = "; ".join(dict.fromkeys(filter(None, (pods.reason(p, lost) for p in waiting))))
         last = [line for p in waiting[:1] for line in pods.tail(self._talk.client, p.metadata.name, 1)]
         word = reasons or (last or ["starting"])[0]
         say(f"waiting for {name} since {waited:.0f} s, {len(waiting)} pods are not ready: {word}")
