@@ -230,7 +230,8 @@ def config_source_template() -> Section:
 def schema(rules: dict[str, Any], site: Path) -> dict[str, list[str]]:
     """`heads`: what the database's version table holds after a full migration: alembic's heads, without those that
     another head depends on (Glance's contract branch depends on its expand branch, and takes its place in the table).
-    `expand`: the heads of the branch of that name, which are there after an expansion; only where there is one."""
+    `expand`: the heads of the branch of that name, which are there after an expansion; only where there is one.
+    `revisions`: all that its migrations know; what holds another one is of a later release, or of something else."""
     from alembic.script import ScriptDirectory
 
     home = site / rules["alembic"]
@@ -240,14 +241,15 @@ def schema(rules: dict[str, Any], site: Path) -> dict[str, list[str]]:
     heads = script.get_heads()
     expand = [head for head in heads if "expand" in script.get_revision(head).branch_labels]
     top = set(heads) - {below for head in heads for below in revisions_below(script, head)}
-    return {"heads": sorted(top)} | ({"expand": sorted(expand)} if expand else {})
+    known = sorted(revision.revision for revision in script.walk_revisions())
+    return {"heads": sorted(top), "revisions": known} | ({"expand": sorted(expand)} if expand else {})
 
 
 def cell_schema(rules: dict[str, Any], site: Path) -> dict[str, list[str]]:
     """`cell_heads`: the same of the databases of cells, whose schema is another one; only where there is one."""
     if "cell-alembic" not in rules:
         return {}
-    return {"cell_heads": schema({"alembic": rules["cell-alembic"]}, site)["heads"]}
+    return {f"cell_{name}": found for name, found in schema({"alembic": rules["cell-alembic"]}, site).items()}
 
 
 def revisions_below(script: Any, name: str) -> set[str]:

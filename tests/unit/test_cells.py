@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ def test_whatever_is_refined_the_others_stay_as_they_were(count: int, which: int
         ("PS209", FLEET.replace('messaging: "cell{}"', "messaging: ▶rabbit")),
         ("PS207", FLEET.replace("zone: A", "zone: ▶C")),
         ("PS208", "cells:\n- &c {name: one, database: d, messaging: m}\n- {name: ▶one, database: d, messaging: m}"),
+        ("PS208", "cells:\n- {name: ▶cell0, database: d, messaging: m}"),
         ("PS209", FLEET + "- {name: cell07, database: ▶cell99}"),
         ("PS207", FLEET + "- {name: cell07, zone: ▶C}"),
         ("PS221", "messaging: {▶main: {}}"),
@@ -118,6 +120,41 @@ cells: [{name: "cell{1..2}", database: shared, messaging: "cell{}"}]
     assert [(p.code, p.message) for p in found] == [
         ("PS224", "the cell cell1 and the cell cell2 are on one schema, nova at db")
     ]
+
+
+NOVA = """
+hosts: [{name: here, via: local}]
+databases: {main: {engine: mysql, host: db}, other: {engine: mysql, host: db, NAMED}}
+messaging: {main: {hosts: ["mq:5672"]}, other: {hosts: ["mq:5672"], vhost: c1}}
+cells: [{name: c1, database: other, messaging: other}]
+services:
+  keystone: {backends: {vms: {hosts: [here]}}}
+  glance: {backends: {vms: {hosts: [here]}}}
+  placement: {backends: {vms: {hosts: [here]}}}
+  neutron: {backends: {vms: {hosts: [here]}}}
+  nova: {USED backends: {vms: {hosts: [here]}, c1: {hosts: [here], cell: c1}}}
+"""
+
+
+@pytest.mark.parametrize(
+    "named, used, users",
+    [
+        ("name: nova_api", "", "nova and the cell c1"),
+        ("name: nova_cell0", "", "cell0 of nova and the cell c1"),
+        ("name: glance", "", "glance and the cell c1"),
+        ("name: x", "database: {api: other, cell0: other}, ", "nova and cell0 of nova"),
+        ("", "", ""),
+    ],
+)
+def test_what_is_above_the_cells_is_on_no_cells_schema_and_not_on_one_with_another(
+    named: str, used: str, users: str
+) -> None:
+    head = {"apiVersion": "planeshift/v1", "kind": "Cloud", "metadata": {"name": "test"}}
+    body = yaml.safe_load(NOVA.replace(", NAMED", f", {named}" if named else "").replace("USED ", used))
+    found = rules.check(load(yaml.safe_dump({**head, "spec": body}), "cloud.yaml"))
+    assert [p.message.partition(" are on one schema")[0] for p in found if p.code == "PS224"][:1] == [users] * bool(
+        users
+    )
 
 
 def test_two_clusters_of_message_buses_that_share_a_node_are_one() -> None:

@@ -29,8 +29,8 @@ EDGE = "here/edge/edge"
 VMS = "here/keystone/vms"
 # Facts of two releases whose schemas differ, as the real ones of today do not.
 SCHEMAS = {
-    "2026.1": {"heads": ["old"], "expand": ["old"]},
-    "2026.2": {"heads": ["new"], "expand": ["old", "middle"]},
+    "2026.1": {"heads": ["old"], "expand": ["old"], "revisions": ["old"]},
+    "2026.2": {"heads": ["new"], "expand": ["old", "middle"], "revisions": ["old", "middle", "new"]},
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from worlds import cloud
 
+from planeshift import catalog
 from planeshift.app.site import open_site
 from planeshift.errors import PlaneshiftError
 from planeshift.plan.build import build as plan_build
@@ -160,6 +161,34 @@ def test_a_cell_can_be_closed_to_new_servers() -> None:
     assert [o.summary for o in plan.operations if o.kind == Kind.MAP_CELL] == [
         "cell       c1: no new servers are sent to it"
     ]
+
+
+@pytest.mark.parametrize("database", ["nova", "nova@cell0", "nova@c1"])
+def test_a_schema_that_no_release_knows_is_refused_before_anything_changes(desired: Desired, database: str) -> None:
+    there = dict(seen(desired).databases)
+    there[database] = replace(there[database], heads=frozenset({"feedbeef"}))
+    with pytest.raises(PlaneshiftError) as caught:
+        plan_build(desired, seen(desired, databases=there))
+    assert [(p.code, "feedbeef" in p.message) for p in caught.value.problems] == [("PS505", True)]
+
+
+def test_a_cells_schema_of_a_later_release_is_refused_and_of_an_earlier_one_brought_up_to_date() -> None:
+    old, new = (catalog.facts("nova", release) for release in ("2026.1", "2026.2"))
+    for release, heads, code in (("2026.1", new["cell_heads"], "PS505"), ("2026.2", old["cell_revisions"][:1], "")):
+        declared = cloud("release: '" + release + "'\n" + CELLS)
+        desired = build(declared, {}, {}, {h.name: PATHS for h in declared.spec.hosts})
+        there = dict(seen(desired).databases)
+        there["nova@c1"] = replace(there["nova@c1"], heads=frozenset(heads))
+        world = seen(desired, databases=there)
+        if code:
+            with pytest.raises(PlaneshiftError) as caught:
+                plan_build(desired, world)
+            assert {p.code for p in caught.value.problems} == {code}
+        else:
+            assert of(plan_build(desired, world), Kind.BACK_UP, Kind.MIGRATE) == [
+                "back-up:nova@c1",
+                "migrate:nova@c1:upgrade",
+            ]
 
 
 def test_a_bus_of_somebody_elses_that_refuses_the_user_is_refused_before_anything_changes() -> None:

@@ -35,7 +35,10 @@ KEY = b"key"
 UNIT, EDGE = "here/keystone/vms", "here/edge/edge"
 ONE, TWO = "a/keystone/one", "b/keystone/two"
 OLD = 'release: "2026.1"\n'
-SCHEMAS = {"2026.1": {"heads": ["old"], "expand": ["old"]}, "2026.2": {"heads": ["new"], "expand": ["middle"]}}
+SCHEMAS = {
+    "2026.1": {"heads": ["old"], "expand": ["old"], "revisions": ["old"]},
+    "2026.2": {"heads": ["new"], "expand": ["middle"], "revisions": ["old", "middle", "new"]},
+}
 
 
 def desired(spec: str, tree: Mapping[str, bytes] | None = None) -> Desired:

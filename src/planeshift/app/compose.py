@@ -29,7 +29,7 @@ from planeshift.engine.run import Listener
 from planeshift.engine.world import World
 from planeshift.model import cloud as model
 from planeshift.ports import CredentialUsers, Host, Say
-from planeshift.render import stores, topology
+from planeshift.render import cells, topology
 from planeshift.render.build import build
 from planeshift.render.desired import HostPaths, driven_unit
 from planeshift.render.servers import ADMINISTRATOR
@@ -84,7 +84,7 @@ def rotation(site: Site, listen: Listener, say: Say, *, followed: bool = False) 
         known = made.desired.databases[database]
         if known.server:
             return {"user": ADMINISTRATOR, "password": made.administrator(known.server)}
-        name = stores.database_key(site.cloud, known.service, known.cell)
+        name = cells.database_key(site.cloud, known.service, known.cell)
         found = made.secrets.read(DATABASES).get(name, {})
         return dict(found) if isinstance(found, dict) and found.get("user") and found.get("password") else {}
 

@@ -117,6 +117,8 @@ def _step(draft: Draft, database: DesiredDatabase, state: DatabaseState) -> str:
             return _too_new(draft, database, newer)
         if state.heads & (_revisions(database, newer) - own):
             return ""  # expanded for a newer release, which this one lives with
+    if strange := _strange(database, state):
+        return _unknown(draft, database, strange)
     if state.heads >= database.heads:
         return ""
     migration = migration_of(draft.desired.specs[service], database)
@@ -131,6 +133,25 @@ def _step(draft: Draft, database: DesiredDatabase, state: DatabaseState) -> str:
     if service in draft.contract:
         return "contract"
     draft.later.append(f"contract the schema of {name}: planeshift up --contract {service}")
+    return ""
+
+
+def _strange(database: DesiredDatabase, state: DatabaseState) -> frozenset[str]:
+    """The revisions of a schema that the migrations of no release know which is known here."""
+    name, releases = "cell_revisions" if database.cell else "revisions", catalog.releases(database.service)
+    known = [frozenset(catalog.facts(database.service, release).get(name, ())) for release in releases]
+    return state.heads.difference(*known) if all(known) else frozenset()
+
+
+def _unknown(draft: Draft, database: DesiredDatabase, strange: frozenset[str]) -> str:
+    draft.problems.append(
+        Problem(
+            "PS505",
+            f"the database of {database.name} has a schema that no release here knows: {', '.join(sorted(strange))}",
+            why="It is of a later release, of a patched one, or of another service: migrations would end in their midst.",
+            hint="Mend what `databases` says of it, or run that release; nothing was changed.",
+        )
+    )
     return ""
 
 

@@ -25,9 +25,18 @@ def check(cloud: model.Cloud, document: Document) -> list[Problem]:
 # --- where state is kept
 
 
-def schema(cloud: model.Cloud, cell: model.Cell) -> str:
-    """The schema of a cell's database."""
-    return cloud.spec.databases[cell.database].name or f"nova_{cell.name.replace('-', '_')}"
+def database_key(cloud: model.Cloud, service: str, cell: str) -> str:
+    """What the cloud file calls the database of a service, or of a cell of it, cell0 included."""
+    declared = cloud.spec.services[service].database
+    if cell and cell != topology.ZERO:
+        return next(c.database for c in cloud.spec.cells if c.name == cell)
+    return declared.get(topology.ZERO if cell else "api") or declared.get("main", "main")
+
+
+def schema(database: model.Database, service: str, cell: str = "") -> str:
+    """The schema of a service, or of a cell of it, in a database."""
+    usual = f"{service}_{cell.replace('-', '_')}" if cell else catalog.service(service).schema or service
+    return database.name or usual
 
 
 def vhost(bus: model.Messaging, service: str, cell: str = "") -> str:
@@ -219,18 +228,24 @@ def _shared(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
 
 def _schemas(cloud: model.Cloud) -> Iterator[_Use]:
     databases = cloud.spec.databases
-    for name, service in cloud.spec.services.items():
-        for use, database in service.database.items():
-            found = databases.get(database)
-            if found and found.name:
-                key = (found.engine, found.host or "", str(found.port), found.name)
-                path: Path = ("spec", "services", name, "database", use)
-                yield _Use(name, key, f"{found.name} at {found.host}", path)
-    for i, cell in enumerate(cloud.spec.cells):
-        found = databases[cell.database]
-        named = schema(cloud, cell)
-        key = (found.engine, found.host or "", str(found.port), named)
-        yield _Use(f"the cell {cell.name}", key, f"{named} at {found.host}", ("spec", "cells", i, "database"))
+    for name in topology.ours(cloud):
+        if name not in catalog.names():
+            continue
+        for cell in ("", topology.ZERO) if catalog.service(name).cells else ("",):
+            found = databases.get(key := database_key(cloud, name, cell))
+            declared = [use for use, database in cloud.spec.services[name].database.items() if database == key]
+            path: Path = ("spec", "services", name, *(("database", declared[-1]) if declared else ()))
+            yield from _schema(
+                f"cell0 of {name}" if cell else name, found, schema(found, name, cell) if found else "", path
+            )
+    for i, cell_ in enumerate(cloud.spec.cells):
+        found, path = databases[cell_.database], ("spec", "cells", i, "database")
+        yield from _schema(f"the cell {cell_.name}", found, schema(found, "nova", cell_.name), path)
+
+
+def _schema(user: str, found: model.Database | None, named: str, path: Path) -> Iterator[_Use]:
+    if found is not None and found.engine != topology.SQLITE:
+        yield _Use(user, (found.host or "", str(found.port), named), f"{named} at {found.host}", path)
 
 
 def _vhosts(cloud: model.Cloud) -> Iterator[_Use]:

@@ -51,33 +51,23 @@ def in_cells(cloud: model.Cloud, service: str) -> tuple[str, ...]:
 
 def database(cloud: model.Cloud, service: str, cell: str = "") -> Store | None:
     """The schema of a service, or of a cell of it; None where that is a file."""
-    key = database_key(cloud, service, cell)
+    key = cells.database_key(cloud, service, cell)
     found = cloud.spec.databases.get(key)
     if found is None or found.engine == topology.SQLITE:
         return None
-    spec, named = catalog.service(service), cell.replace("-", "_")
-    usual = f"{service}_{named}" if cell else spec.schema or service
-    user = found.user or (usual if cell and found.manage else service)
+    named = cell.replace("-", "_")
+    user = found.user or (f"{service}_{named}" if cell and found.manage else service)
     address = topology.hosts(cloud)[found.host or ""].address if found.manage else found.host or ""
     return Store(
         name(service, cell),
         service,
         cell,
         ((address, found.port),),
-        found.name or usual,
+        cells.schema(found, service, cell),
         user,
         f"database_password{f'_{named}' if cell else ''}",
         f"{found.host}/{MARIADB}/{key}" if found.manage else "",
     )
-
-
-def database_key(cloud: model.Cloud, service: str, cell: str) -> str:
-    """What the cloud file calls the database of a service, or of a cell of it."""
-    declared = cloud.spec.services[service].database
-    if cell and cell != ZERO:
-        return next(c.database for c in cloud.spec.cells if c.name == cell)
-    use = ZERO if cell else "api"
-    return declared.get(use) or declared.get("main", "main")
 
 
 def bus(cloud: model.Cloud, service: str, cell: str = "") -> Store | None:
