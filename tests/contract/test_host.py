@@ -16,7 +16,7 @@ from planeshift.drivers.local.supervisord import Supervisord
 from planeshift.errors import PlaneshiftError
 from planeshift.plan.observed import Process
 from planeshift.ports import quiet
-from planeshift.render.desired import File, HostPaths
+from planeshift.render.desired import LEAVES, File, HostPaths
 from planeshift.render.supervisor import MARKER
 
 UNIT, OTHER = "here/web/vms", "here/web/vms2"
@@ -53,6 +53,20 @@ def test_removing_is_complete_and_may_be_repeated(host: HostRig) -> None:
     for _ in range(2):
         host.port.remove(UNIT)
         assert set(host.port.units(KEY)) == {OTHER}
+
+
+def test_what_its_programs_leave_elsewhere_goes_with_a_unit(directory: Path) -> None:
+    paths = HostPaths(runtime=str(directory / "run"), state=str(directory / "state"))
+    port, elsewhere = local.LocalHost("here", paths, {}), directory / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("a-1_conductor_q", "a-1_scheduler_q", "b-1_conductor_q"):
+        (elsewhere / name).touch()
+    port.lay_out(UNIT, {LEAVES: File(f"{elsewhere}/a-1_*_q\n".encode())})
+    port.lay_out(OTHER, {"page": File(b"leaves nothing")})
+    port.remove(OTHER)
+    assert len(list(elsewhere.iterdir())) == 3
+    port.remove(UNIT)
+    assert [p.name for p in elsewhere.iterdir()] == ["b-1_conductor_q"]
 
 
 def test_directories_may_be_made_again(host: HostRig) -> None:

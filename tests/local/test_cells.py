@@ -59,7 +59,10 @@ def nova(clouds: Callable[..., Cloud]) -> Iterator[Cloud]:
         written.update(wanted)
     made.up()
     yield made
+    patterns = {line for file in made.runtime.glob("*/*/*/leaves") for line in file.read_text().split()}
     made.remove()
+    left = [path for pattern in patterns for path in Path("/").glob(pattern.lstrip("/"))]
+    assert patterns and not left, left
 
 
 @pytest.fixture(scope="module")

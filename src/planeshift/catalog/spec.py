@@ -188,6 +188,8 @@ class ServiceSpec:
     messaging: bool = False  # whether it needs a message bus
     schema: str = ""  # usual name of its database; empty: its own
     cells: Cells | None = None
+    # Files that its programs leave on a host outside of all that is theirs, as patterns; they go with the backend.
+    leaves: Callable[[Site], tuple[str, ...]] = lambda site: ()
     modules: tuple[str, ...] = ()  # httpd modules that it can make use of
     # Why backends on several machines cannot do with the operator's options ((section, option) → value); empty if they can.
     apart: Callable[[Mapping[tuple[str, str], str]], str] = lambda options: ""

@@ -12,6 +12,7 @@ from planeshift.model import cloud as model
 from planeshift.render import consumers, files, server, servers, stores, supervisor, topology
 from planeshift.render.desired import (
     EDGE_SECRETS,
+    LEAVES,
     Bind,
     ClusterView,
     Desired,
@@ -144,6 +145,8 @@ class _Builder:
         if unit.web:
             laid |= server.files(unit, unit.web, directory, fill(unit.web.wsgi, values))
         laid |= self.known(unit)
+        if leaves := spec.leaves(site):
+            laid[LEAVES] = File("".join(f"{pattern}\n" for pattern in leaves).encode())
         environment = {name: fill(value, values) for name, value in spec.layout.environment.items()}
         environment |= {"HOME": f"{directory}/home", "PATH": f"{installed}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         environment |= {"LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}

@@ -15,6 +15,9 @@ from planeshift.model.cloud import Shift
 EDGE_SECRETS = "edge"
 
 
+LEAVES = "leaves"  # a unit's file that names, by patterns, what its programs leave elsewhere
+
+
 @dataclass(frozen=True)
 class File:
     """A file to lay out. Secret content is compared, never shown."""

@@ -76,9 +76,20 @@ def _queues(site: Site) -> dict[str, str | int | bool | list[str]]:
 
     A pod has a name, and such files, for itself.
     """
-    if not site.own.startswith(f"{site.data}/"):
-        return {}
-    return {"hostname": f"{site.host}-{hashlib.sha256(site.own.encode()).hexdigest()[:8]}"}
+    named = _own_name(site)
+    return {"hostname": named} if named else {}
+
+
+def _own_name(site: Site) -> str:
+    """Such a name, on a host."""
+    on_host = site.own.startswith(f"{site.data}/")
+    return f"{site.host}-{hashlib.sha256(site.own.encode()).hexdigest()[:8]}" if on_host else ""
+
+
+def _leaves(site: Site) -> tuple[str, ...]:
+    """The files in which oslo.messaging counts queues (`QManager`)."""
+    named = _own_name(site)
+    return (f"/dev/shm/{named}_*_qmanager",) if named else ()  # noqa: S108 - oslo.messaging's own place
 
 
 def _secret_options(site: Site) -> Options:
@@ -163,6 +174,7 @@ SERVICE = ServiceSpec(
     database_section="api_database",
     schema="nova_api",
     messaging=True,
+    leaves=_leaves,
     path="/v2.1",
     roles=("service", "admin"),
     verify=verify,

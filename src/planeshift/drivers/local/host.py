@@ -22,7 +22,7 @@ from planeshift.drivers.local.systemd import Systemd
 from planeshift.errors import PlaneshiftError, Problem, control_free
 from planeshift.plan.observed import Process, UnitState
 from planeshift.ports import Say
-from planeshift.render.desired import Bind, Environment, File, HostPaths, Program, digest
+from planeshift.render.desired import LEAVES, Bind, Environment, File, HostPaths, Program, digest
 from planeshift.render.supervisor import supervision
 
 READY_SECONDS = 180
@@ -126,6 +126,8 @@ class LocalHost:
     def remove(self, unit: str) -> None:
         place = self.runtime / unit
         with files.failing(f"{place} cannot be removed"):
+            for left in _left(place):
+                left.unlink(missing_ok=True)
             if place.exists():
                 shutil.rmtree(place)
         for parent in list(place.parents)[:2]:
@@ -277,6 +279,12 @@ class LocalHost:
         if not _listens(bind.address, bind.port):
             return None
         return _holder(bind, str(self.runtime))
+
+
+def _left(place: Path) -> Iterator[Path]:
+    """The files that a unit's programs have left elsewhere, as the unit says."""
+    for pattern in _read(place / LEAVES).split():
+        yield from (found for found in Path("/").glob(pattern.lstrip("/")) if found.is_file())
 
 
 def _answers(url: str) -> bool:
