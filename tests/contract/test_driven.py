@@ -84,8 +84,7 @@ def test_its_weights_are_set_and_its_requests_counted(socket: str) -> None:
     assert state and {name: s.weight for name, s in state.servers.items()} == {("ks", "one"): 100, ("ks", "two"): 0}
     with traffic.collect(UNIT) as collector:
         ask("/")
-        edge.set_weight(UNIT, "ks", "one", 0)
-        edge.set_weight(UNIT, "ks", "two", 256)
+        edge.set_weights(UNIT, {("ks", "one"): 0, ("ks", "two"): 256})
         ask("/bad")
         while sum(c.requests for c in collector.counters().values()) < 2:
             time.sleep(0.02)

@@ -21,7 +21,7 @@ def test_an_edge_that_does_not_run_says_nothing_sends_nothing_and_is_not_waited_
 def test_a_weight_cannot_be_set_where_no_edge_runs(edge: EdgeRig) -> None:
     edge.lay_out()
     with pytest.raises(PlaneshiftError) as caught:
-        edge.port.set_weight(edge.unit, "web", "one", 1)
+        edge.port.set_weights(edge.unit, {("web", "one"): 1})
     assert caught.value.problems[0].code == "PS607"
 
 
@@ -51,10 +51,12 @@ def test_a_server_that_is_up_has_not_to_be_waited_for_long(edge: EdgeRig) -> Non
     assert "one" in edge.up()
 
 
-def test_a_weight_is_set_at_once(edge: EdgeRig) -> None:
+def test_weights_are_set_at_once(edge: EdgeRig) -> None:
     edge.start()
-    edge.port.set_weight(edge.unit, "web", "two", 0)
+    edge.port.set_weights(edge.unit, {("web", "two"): 0})
     assert edge.weights() == {"one": 256, "two": 0}
+    edge.port.set_weights(edge.unit, {("web", "one"): 3, ("web", "two"): 5})
+    assert edge.weights() == {"one": 3, "two": 5}
 
 
 def test_a_server_is_withheld_and_admitted_as_often_as_one_likes(edge: EdgeRig) -> None:
@@ -71,7 +73,8 @@ def test_a_server_is_withheld_and_admitted_as_often_as_one_likes(edge: EdgeRig) 
 def test_an_order_for_a_server_that_is_not_there_is_refused(edge: EdgeRig) -> None:
     edge.start()
     for order in (
-        lambda: edge.port.set_weight(edge.unit, "web", "three", 1),
+        lambda: edge.port.set_weights(edge.unit, {("web", "three"): 1}),
+        lambda: edge.port.set_weights(edge.unit, {("web", "three"): 1, ("web", "two"): 64}),
         lambda: edge.port.withhold(edge.unit, "web", "three", quiet),
         lambda: edge.port.admit(edge.unit, "nowhere", "one"),
     ):
@@ -103,7 +106,7 @@ def test_a_certificate_that_is_not_there_is_found_by_the_check(edge: EdgeRig) ->
 
 def test_a_reload_brings_in_another_structure_and_the_files_weights(edge: EdgeRig) -> None:
     before = edge.start()
-    edge.port.set_weight(edge.unit, "web", "one", 7)
+    edge.port.set_weights(edge.unit, {("web", "one"): 7})
     edge.port.withhold(edge.unit, "web", "one", quiet)
     after = edge.reload(weighted(edge.servers[0], 100))
     assert after != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from worlds import Operator, assert_serves, ids
 from planeshift.app.status import _weight
 from planeshift.drivers.memory import Killed, Memory
 from planeshift.drivers.memory.data import EdgeData, ProcessData, ServerData
+from planeshift.drivers.prober import Access, RoundTrips
 from planeshift.engine.observe import observe
 from planeshift.engine.readiness import EVERY, Readiness
 from planeshift.engine.world import World
@@ -357,11 +359,12 @@ def test_of_two_edges_the_first_goes_back_where_the_second_fails() -> None:
 
     def fail(memory: Memory, world: World) -> None:
         error = PlaneshiftError(Problem("PS607", "HAProxy of a/edge/lb2 cannot be reached"))
-        memory.faults.fail("edge.set_weight", error, subject="a/edge/lb2", times=99)
+        memory.faults.fail("edge.set_weights", error, subject="a/edge/lb2", times=99)
 
     with pytest.raises(PlaneshiftError) as caught:
         operator.up(prepare=fail)
     assert "lb2" in str(caught.value)
+    assert not operator.data.standing  # a step that was not taken is nowhere to start from
     for edge in ("a/edge/lb1", "a/edge/lb2"):
         state = operator.next().edge.state(edge)
         assert state and state.servers["keystone", "two-b"].weight == 0
@@ -573,3 +576,12 @@ def test_what_is_wrong_with_an_edge_of_somebody_elses_is_told(edge: str, words: 
     head = "apiVersion: planeshift/v1\nkind: Cloud\nmetadata: {name: t}\nspec:\n"
     loaded = load(head + "\n".join(f"  {line}" for line in lines), "cloud.yaml")
     assert any(words in p.message for p in rules.check(loaded)), rules.check(loaded)
+
+
+def test_work_beside_a_shift_does_not_hold_its_orders_up() -> None:
+    before = sys.getswitchinterval()
+    try:
+        RoundTrips(Access("http://192.0.2.1/v3", "RegionOne")).beside(dict)
+        assert sys.getswitchinterval() <= 0.001
+    finally:
+        sys.setswitchinterval(before)

@@ -88,6 +88,14 @@ def test_shifts_that_begin_within_a_second_have_logs_of_their_own(root: Path) ->
         finish(writer, *MOVED)
 
 
+def test_a_clock_that_was_set_back_changes_no_order(root: Path) -> None:
+    for at in ("2026-11-29T15:00:59.5", "2026-11-28T03:00:00", "2026-11-29T15:01:00", "2026-11-29T15:02:00"):
+        finish(Writer(root, "glance", at), *MOVED)
+    moments = ["20261129T150059Z", "20261129T150100Z", "20261129T150100Z", "20261129T150200Z"]
+    names = [f"{moment}-glance" for moment in moments]
+    assert [log.name for log in shift_logs(root)] == [*names[:2], f"{names[2]}.2", names[3]]
+
+
 def test_the_oldest_logs_go(root: Path) -> None:
     for number in range(KEPT + 3):
         log = root / f"2026010{number // 100}T{number % 100:06}Z-glance" / "events.jsonl"

@@ -5,6 +5,7 @@ Commands: https://docs.haproxy.org/2.6/management.html#9.3.
 
 from __future__ import annotations
 
+import errno
 import socket
 import subprocess
 import time
@@ -16,9 +17,11 @@ from planeshift.plan.observed import EdgeState, ServerState
 from planeshift.ports import Say
 from planeshift.render.haproxy import HOP
 
-MASTER = "master.sock"
+SOCKET, MASTER = "admin.sock", "master.sock"
+_NO_WORKER = "Can't find the target"
 DRAIN_SECONDS = 620
 CHECK_SECONDS = 60
+AT_ONCE = 50  # orders in one line, which HAProxy takes up to 16 KiB of
 _WITHHELD = 0x01 | 0x08 | 0x02 | 0x10  # forced or inherited maintenance and drain, 9.3 "show servers state"
 
 
@@ -36,11 +39,10 @@ class HAProxy:
 
     def state(self, unit: str) -> EdgeState | None:
         try:
-            info = self._ask(unit, "show info")
-            servers = self._ask(unit, "show servers state")
-            statistics = self._ask(unit, "show stat")
+            told = self._ask(unit, "show info;show servers state;show stat")
         except OSError:
             return None
+        info, servers, statistics = (*told.split("\n\n"), "", "")[:3]
         description = next((line for line in info.splitlines() if line.startswith("description:")), "")
         return EdgeState(description.rpartition(" ")[2], _servers(servers, _checks(statistics)), _busy(statistics))
 
@@ -90,8 +92,10 @@ class HAProxy:
                 say(f"waiting for connections of before the last reload since {waited:.0f} s")
             time.sleep(0.1)
 
-    def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
-        self._order(unit, f"set server {frontend}/{server} weight {weight}")
+    def set_weights(self, unit: str, weights: Mapping[tuple[str, str], int]) -> None:
+        orders = [f"set server {frontend}/{server} weight {n}" for (frontend, server), n in weights.items()]
+        for some in range(0, len(orders), AT_ONCE):
+            self._order(unit, ";".join(orders[some : some + AT_ONCE]))
 
     def withhold(self, unit: str, frontend: str, server: str, say: Say) -> None:
         if self.state(unit) is None:
@@ -143,7 +147,7 @@ class HAProxy:
         if answer:
             raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} refused `{command}`", why=answer))
 
-    def _ask(self, unit: str, command: str, name: str = "admin.sock") -> str:
+    def _ask(self, unit: str, command: str, name: str = SOCKET) -> str:
         return ask(self.sockets.get(unit) or str(self._directory(unit) / name), command)
 
     def _directory(self, unit: str) -> Path:
@@ -152,15 +156,35 @@ class HAProxy:
 
 def ask(path: str, command: str) -> str:
     """What HAProxy answers on a runtime socket. Raises OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(5)
-        connection.connect(path)
-        connection.sendall(command.encode() + b"\n")
+    with connect(path, command) as connection:
         connection.shutdown(socket.SHUT_WR)  # the master's socket answers on and on until it knows that this was all
         parts = []
         while part := connection.recv(65536):
             parts.append(part)
-    return b"".join(parts).decode("utf-8", "replace")
+    answer = b"".join(parts).decode("utf-8", "replace")
+    if answer.startswith(_NO_WORKER):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "its master has no worker")
+    return answer
+
+
+def connect(path: str, command: str) -> socket.socket:
+    """A connection to a runtime socket that was sent a command. Raises OSError.
+
+    Where the socket of a HAProxy of ours was removed, which no reload brings back, its master passes the command on:
+    .../management.html#9.4.
+    """
+    place = Path(path)
+    if place.name == SOCKET and not place.exists():
+        place, command = place.with_name(MASTER), ";".join(f"@1 {order}" for order in command.split(";"))
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(5)
+        connection.connect(str(place))
+        connection.sendall(command.encode() + b"\n")
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _servers(text: str, checks: Mapping[tuple[str, str], tuple[bool, str]]) -> dict[tuple[str, str], ServerState]:

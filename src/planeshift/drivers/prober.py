@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,10 +55,15 @@ def why(error: Exception) -> str:
     return control_free(f"{type(error).__name__}: {error}")[:500]
 
 
+# Whoever gives an order meanwhile would wait for the interpreter after each call to the system, 5 ms each time.
+SWITCH_SECONDS = 0.0005
+
+
 class _Probe:
     """Round trips that go on beside; whoever ends does not wait for them."""
 
     def __init__(self, work: Callable[[], Mapping[str, str]]) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._found: Mapping[str, str] | None = None
         self._work = work
         threading.Thread(target=self._run, name="probe", daemon=True).start()

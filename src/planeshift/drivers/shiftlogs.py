@@ -7,6 +7,7 @@ kernel's on the log tells that its writer lives, and ends with it.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import os
 import shutil
@@ -18,6 +19,7 @@ from planeshift.traffic.events import Event, read
 
 SHIFTS = "shifts"  # their directory, below the cloud's
 KEPT = 200  # shifts; the logs of older ones go when a new one begins
+MOMENT = "%Y%m%dT%H%M%SZ"
 LOG, REPORT = "events.jsonl", "report.html"
 
 
@@ -30,7 +32,7 @@ class Writer:
         files.private(root)
         for old in shift_logs(root)[: -KEPT + 1]:
             shutil.rmtree(old.directory, ignore_errors=True)
-        self._log = ShiftLog(_make(root, f"{at.replace('-', '').replace(':', '')[:15]}Z-{service}"))
+        self._log = ShiftLog(_make(root, f"{_moment(root, at)}-{service}"))
         with files.failing(f"{self._log.path} cannot be written"):
             new = self._log.directory / f".{LOG}.new"  # locked before anybody can find it
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -108,6 +110,17 @@ class Tail:
             whole, end, _ = file.read().rpartition(b"\n")
         self._at += len(whole) + len(end)
         return list(read(whole.splitlines()))
+
+
+def _moment(root: Path, at: str) -> str:
+    """A name's moment: `at`; where the clock was set back, a second after the newest log's, so that names stay in order."""
+    found = f"{at.replace('-', '').replace(':', '')[:15]}Z"
+    newest = max((log.name.partition("-")[0] for log in shift_logs(root)), default="")
+    if newest > found:
+        with contextlib.suppress(ValueError):
+            later = datetime.datetime.strptime(newest, MOMENT) + datetime.timedelta(seconds=1)
+            return later.strftime(MOMENT)
+    return found
 
 
 def _make(root: Path, name: str) -> Path:

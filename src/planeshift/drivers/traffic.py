@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planeshift.drivers.haproxy import ask, rows
+from planeshift.drivers.haproxy import ask, connect, rows
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Collector
 from planeshift.render.haproxy import RING
@@ -157,9 +157,7 @@ class RingCollector:
             self._streams.pop(old).socket.close()
 
     def _open(self, pid: str, *, from_now: bool) -> None:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        made.connect(self._path)
-        made.sendall(f"show events {RING} -w{' -n' if from_now else ''}\n".encode())
+        made = connect(self._path, f"show events {RING} -w{' -n' if from_now else ''}")
         self._streams[pid] = _Stream(made, time.monotonic())
         self._tally.known = pid
 

@@ -121,8 +121,13 @@ class Shift:
     def _step(self, number: int, shares: dict[str, float]) -> None:
         world = self.world
         self._alive()
+        before = world.control.standing().get(self.service)
         world.control.stand(self.service, Standing(self.origin, self.target, shares))
-        took = self._move(shares)
+        try:
+            took = self._move(shares)
+        except Exception:  # traffic is where it was, which no edge may be there to tell the next run
+            world.control.stand(self.service, before)
+            raise
         got = achieved_by(world, self.service) if self.served else shares
         self.asked = self.refused = 0
         if self.taking:

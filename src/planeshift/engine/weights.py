@@ -16,13 +16,14 @@ def set_weights(world: World, name: str) -> None:
     if ours:
         world.hosts[ours.host].lay_out(unit, dict(ours.files))
     state = world.edge.state(unit)
-    for frontend in frontends:
-        for server in frontend.servers:
-            now = state.servers.get((frontend.place, server.name)) if state else None
-            if now and now.weight != server.weight:
-                world.edge.set_weight(unit, frontend.place, server.name, server.weight)
-            if now and now.withheld and ours:  # at an edge of somebody else's, that is somebody else's word
-                world.edge.admit(unit, frontend.place, server.name)
+    wanted = {(frontend.place, s.name): s.weight for frontend in frontends for s in frontend.servers}
+    there = state.servers if state else {}
+    others = {place: w for place, w in wanted.items() if place in there and there[place].weight != w}
+    if others:
+        world.edge.set_weights(unit, others)
+    for place in wanted if ours else ():  # at an edge of somebody else's, withholding is somebody else's word
+        if place in there and there[place].withheld:
+            world.edge.admit(unit, *place)
 
 
 def move(world: World, service: str, shares: dict[str, float], before: dict[str, float], *, look: bool = True) -> float:

@@ -262,8 +262,8 @@ class Edge(Protocol):
     def settle(self, unit: str, say: Say) -> None:
         """Wait until nothing is served any more by what ran before the last reload."""
 
-    def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
-        """Set a server's weight, at once."""
+    def set_weights(self, unit: str, weights: Mapping[tuple[str, str], int]) -> None:
+        """Set weights of servers, by (frontend, server), all at once."""
 
     def withhold(self, unit: str, frontend: str, server: str, say: Say) -> None:
         """Send a server no new requests, and wait until it has none in flight."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from planeshift.drivers.memory import haproxycfg, processes
 from planeshift.drivers.memory.data import EdgeData, ServerData
 from planeshift.drivers.memory.faults import Port, port
@@ -45,8 +47,10 @@ class MemoryEdge(Port):
         """Nothing of before a reload lives on here."""
 
     @port(changes=True)
-    def set_weight(self, unit: str, frontend: str, server: str, weight: int) -> None:
-        self._ordered(unit, frontend, server).weight = weight
+    def set_weights(self, unit: str, weights: Mapping[tuple[str, str], int]) -> None:
+        ordered = {place: self._ordered(unit, *place) for place in weights}
+        for place, server in ordered.items():
+            server.weight = weights[place]
 
     @port(changes=True)
     def withhold(self, unit: str, frontend: str, server: str, say: Say) -> None:
