@@ -70,6 +70,7 @@ test-cluster: setup $(DEV)  ## a real Kubernetes of namespaces on this machine: 
 
 soak: setup $(DEV)      ## the full kill matrix on real services, a million requests over a hundred shifts; takes hours
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local tests/charts tests/secrets
+	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s tests/cluster/test_nova_pods.py
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s $(UNDER_LOAD)
 
 refresh: $(DEV)  ## lock each service's releases anew: requirements, options, schema heads

@@ -81,7 +81,7 @@ def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, ch
     wanted = _count(pods) or state.wanted
     if not state.status:
         chart = f" of the chart {pods.chart.source}" if pods.chart else ""
-        return f"install {pods.pods.name}{chart}, {wanted or 'some'} pod{'s' * (wanted != 1)}"
+        return f"install {pods.pods.name}{chart}, {_shown(pods, wanted)}"
     if draft.changes_files(pods_id):
         return "upgrade, its pods in turn"
     if state.status != DEPLOYED:
@@ -95,6 +95,12 @@ def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, ch
     if state.ready < state.wanted:
         return f"wait for its pods, {state.ready} of {state.wanted} are ready"
     return ""
+
+
+def _shown(pods: DesiredPods, count: int) -> str:
+    """How many pods, for people; of those that take messages none may run by the weights."""
+    known = str(count or ("no" if pods.pods.takers and not pods.chart else "some"))
+    return f"{known} pod{'s' * (count != 1)}"
 
 
 def _count(pods: DesiredPods) -> int:
