@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +15,7 @@ from worlds import Operator, assert_serves, ids
 
 from planeshift.app import shifting
 from planeshift.cli.shift import share
+from planeshift.drivers.control import LocalControl
 from planeshift.drivers.memory import Memory
 from planeshift.drivers.memory.data import Data
 from planeshift.engine.world import World
@@ -211,3 +215,17 @@ def test_ranges_stand_for_several_cells_and_their_backends() -> None:
     assert share("cell{}-b=100") == ("cell{}-b", 100)
     with pytest.raises(BadParameter):
         share("cell_b=100")
+
+
+def test_a_pause_is_noted_beside_the_cloud_file_and_changes_nothing_else(tmp_path: Path) -> None:
+    head = {"apiVersion": "planeshift/v1", "kind": "Cloud", "metadata": {"name": "test"}}
+    text = yaml.safe_dump({**head, "spec": yaml.safe_load(spec(100))}, sort_keys=False)
+    (tmp_path / "cloud.yaml").write_text(text)
+    argv = [sys.executable, "-m", "planeshift", "shift", "nova@c{1..2}", "--pause", "-f", str(tmp_path / "cloud.yaml")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert "nova@c2 stays where it is. On: planeshift shift nova@c2 --resume" in done.stdout + done.stderr
+    assert set(LocalControl(tmp_path / ".planeshift").paused()) == {"nova@c1", "nova@c2"}
+    assert (tmp_path / "cloud.yaml").read_text() == text
+    argv[4] = "nova@c9"
+    refused = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "PS205" in refused.stderr) == (1, True), refused.stderr

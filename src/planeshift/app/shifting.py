@@ -91,8 +91,8 @@ def back(site: Site, service: str) -> dict[str, int]:
 
 def pause(site: Site, control: Control, services: Iterable[str], now: str, who: str) -> None:
     """Let shifts of these stay where they are: one that goes on, in whatever process, ends there."""
-    for service in services:
-        control.pause(_known(site, service), Pause(now, who))
+    for service in [_known(site, name) for name in services]:
+        control.pause(service, Pause(now, who))
 
 
 def unpause(world: World, services: Iterable[str]) -> None:

@@ -141,6 +141,7 @@ class LocalControl:
         if pause is None:
             path.unlink(missing_ok=True)
             return
+        files.private(self.root)
         files.private(path.parent)
         files.write(path, _line(asdict(pause)), 0o600)
 
