@@ -282,7 +282,7 @@ class Cloud:
         """One request to the edge on a connection of its own."""
         connection = http.client.HTTPConnection(self.edge, port, timeout=LIMIT)
         if self.secure and port != 8404:
-            context = ssl.create_default_context(cafile=str(self.state / "trial-ca.pem"))
+            context = ssl.create_default_context(cafile=str(self.state / "ca.pem"))
             connection = http.client.HTTPSConnection(self.edge, port, timeout=LIMIT, context=context)
         try:
             sent = dict(headers or {}) | ({"Transfer-Encoding": "chunked"} if chunked else {})

@@ -40,7 +40,7 @@ def rotated(clouds: Callable[..., Cloud], mariadb: MariaDB) -> Cloud:
     """Keystone, and Glance on MariaDB in two backends of one service."""
     cloud = clouds("rotation", "keystone", "glance")
     with cloud.edited() as spec:
-        spec["databases"] = {"shared": {"engine": "mysql", "host": mariadb.address}}
+        spec |= mariadb.declare(cloud, "shared")
         spec["services"]["glance"]["database"] = {"main": "shared"}
     write(cloud, "glance", {"database_password": PASSWORDS["glance"]})
     write(cloud, "databases", {"shared": {"user": "adm", "password": ADMIN}})

@@ -1,4 +1,4 @@
-"""Everything that a cloud may have besides: MariaDB, TLS of our own making, memcached; and an upgrade of all services."""
+"""Everything that a cloud may have besides: MariaDB, TLS of our own making, memcached; and an upgrade of all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ import pymysql
 import pytest
 from rig import Cloud, Watch, addresses, kill, program, until, walk
 
+from planeshift.catalog.spec import Secret
 from planeshift.drivers.databases.mysql import Mysql
+from planeshift.drivers.maker import RandomMaker
 from planeshift.errors import PlaneshiftError
 from planeshift.render.desired import DesiredDatabase
 
@@ -29,13 +31,14 @@ pytestmark = pytest.mark.xdist_group("local-own")
 SERVICES = ("keystone", "glance", "placement", "barbican")
 # As awkward as passwords are: for URLs, oslo.config, YAML, MariaDB's option files.
 PASSWORDS = {name: f"{name}-p@ss/%$w:rd\"'\\#?" for name in SERVICES}
+TRUST = "tls/authorities.pem"
 PASSWORDS["keystone"] = PASSWORDS["keystone"].translate(
     dict.fromkeys(map(ord, "@/%"))
 )  # its migrations cannot have them
 
 
 class MariaDB:
-    """A server of our own on a loopback address."""
+    """A server of our own on a loopback address, which speaks TLS, and nothing else to who comes over the network."""
 
     def __init__(self) -> None:
         self.address, _ = addresses()
@@ -45,6 +48,11 @@ class MariaDB:
         make = [str(program("mariadb-install-db")), *self.common, "--auth-root-authentication-method=normal"]
         done = subprocess.run([*make, "--skip-test-db"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+        made = certificate(self.address)
+        self.authority = made["ca_certificate"]
+        for name in ("certificate", "key"):
+            (self.root / name).write_text(made[name])
+            shutil.chown(self.root / name, user)
         self.start()
         with self.cursor() as cursor:
             for name, password in PASSWORDS.items():
@@ -55,6 +63,8 @@ class MariaDB:
     def start(self) -> None:
         flags = [f"--bind-address={self.address}", "--port=3306", f"--socket={self.root / 's'}"]
         flags += ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", f"--pid-file={self.root / 'pid'}"]
+        flags += [f"--ssl-cert={self.root / 'certificate'}", f"--ssl-key={self.root / 'key'}"]
+        flags += ["--require-secure-transport=ON"]
         with (self.root / "log").open("ab") as log:
             command = [str(program("mariadbd")), *self.common, *flags]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -71,6 +81,11 @@ class MariaDB:
         connection = pymysql.connect(unix_socket=str(self.root / "s"), user="root", autocommit=True)
         return connection.cursor()
 
+    def declare(self, cloud: Cloud, name: str) -> dict[str, Any]:
+        """It, as a cloud declares it and whom it trusts."""
+        trust(cloud, self.authority)
+        return {"databases": {name: {"engine": "mysql", "host": self.address, "tls": True}}, "trust": TRUST}
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
@@ -78,6 +93,19 @@ class MariaDB:
     def end(self) -> None:
         self.stop()
         shutil.rmtree(self.root)
+
+
+def certificate(name: str) -> dict[str, str]:
+    """An authority, a certificate by it, and its key; PEM."""
+    made = RandomMaker().make(Secret("tls", "trial-tls", "a certificate"), [name])
+    assert isinstance(made, dict)
+    return made
+
+
+def trust(cloud: Cloud, *authorities: str) -> None:
+    path = cloud.root / TRUST
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(authorities))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +152,7 @@ def trial(clouds: Callable[..., Cloud], mariadb: MariaDB | None, memcached: str)
         spec["release"] = "2026.1"
         spec["endpoints"] = {"public": {"tls": {"trial": True}}}
         if mariadb:
-            spec["databases"] = {"main": {"engine": "mysql", "host": mariadb.address}}
+            spec |= mariadb.declare(cloud, "main")
         if memcached:
             spec["caches"] = {"shared": {"hosts": [memcached]}}
     cloud.secure = True
@@ -163,6 +191,14 @@ def test_a_wrong_database_password_is_named_before_anything_is_touched(trial: Cl
     assert trial.processes() == {} and not trial.secrets("barbican").get("kek")
 
 
+def test_a_database_server_with_a_certificate_of_somebody_else_is_refused(trial: Cloud, sql: MariaDB) -> None:
+    trust(trial, certificate(sql.address)["ca_certificate"])
+    said = trial.run("up", "--yes").refused("PS501", "the database of glance", "the certificate of", "`trust`")
+    assert "does not answer" not in said
+    trust(trial, sql.authority, certificate("another")["ca_certificate"])  # one of several, in any order
+    assert trial.processes() == {}
+
+
 def test_everything_comes_up_and_no_password_is_shown(trial: Cloud, mariadb: MariaDB | None) -> None:
     if mariadb:
         give(trial, PASSWORDS)
@@ -188,7 +224,7 @@ def test_services_keep_their_state_in_mariadb(trial: Cloud, sql: MariaDB) -> Non
 
 
 def test_stock_clients_trust_the_trial_authority_and_others_do_not(trial: Cloud) -> None:
-    url, authority = trial.url(5000, "/v3"), trial.state / "trial-ca.pem"
+    url, authority = trial.url(5000, "/v3"), trial.state / "ca.pem"
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         urllib.request.urlopen(url, timeout=60)
     context = ssl.create_default_context(cafile=str(authority))
@@ -303,7 +339,9 @@ def test_a_backup_with_a_wrong_password_is_refused(trial: Cloud, sql: MariaDB, t
 
 def described(server: MariaDB, name: str) -> DesiredDatabase:
     url = f"mysql+pymysql://{name}@{server.address}:3306/{name}?charset=utf8"
-    return DesiredDatabase(name, "mysql", url, "", "here", f"here/{name}/vms", "2026.2", frozenset())
+    return DesiredDatabase(
+        name, "mysql", url, "", "here", f"here/{name}/vms", "2026.2", frozenset(), ca=server.authority
+    )
 
 
 def tables(cursor: Any) -> dict[str, int]:

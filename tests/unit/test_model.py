@@ -473,6 +473,14 @@ BROKEN = {
         "PS214",
         HERE + f"endpoints: {{public: {{tls: {MARK}{{certificate: a, key: b, trial: true}}}}}}\n" + KEYSTONE,
     ),
+    "a database by TLS that nobody vouches for": (
+        "PS234",
+        HERE + f"databases: {{main: {{engine: mysql, host: db, tls: {MARK}true}}}}\n" + KEYSTONE,
+    ),
+    "a file by TLS": (
+        "PS234",
+        HERE + f"trust: a\ndatabases: {{main: {{engine: sqlite, tls: {MARK}true}}}}\n" + KEYSTONE,
+    ),
     "an extra that is not pinned": (
         "PS216",
         HERE + KEYSTONE.replace("{backends", f"{{extras: {{pip: [{MARK}x]}}, backends"),

@@ -18,6 +18,7 @@ from planeshift.engine.fleet import samples
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render import topology
+from planeshift.render.sites import AUTHORITY
 
 
 def client_environment(site: Site, world: World) -> dict[str, str]:
@@ -42,7 +43,7 @@ def _cloud(site: Site, world: World) -> dict[str, Any]:
 
 def access(site: Site) -> Access:
     """How clients get into a site's cloud."""
-    ca = str(site.state / "trial-ca.pem") if topology.has_trial(site.cloud) else ""
+    ca = str(site.state / AUTHORITY) if topology.has_authority(site.cloud) else ""
     return Access(topology.identity_url(site.cloud), site.cloud.spec.region, ca)
 
 

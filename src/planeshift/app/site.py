@@ -186,6 +186,8 @@ def _named_files(cloud: model.Cloud) -> Iterator[tuple[tuple[str, ...], str]]:
         for key, path in (("certificate", tls.certificate), ("key", tls.key)) if tls else ():
             if path:
                 yield ("endpoints", kind, "tls", key), path
+    if cloud.spec.trust:
+        yield ("trust",), cloud.spec.trust
     for name, registry in cloud.spec.registries.items():
         if registry.ca:
             yield ("registries", name, "ca"), registry.ca

@@ -157,7 +157,6 @@ CODES: dict[str, tuple[str, str]] = {
         "An upgrade makes the new chart's objects before it removes the old one's, and both want the same port, or the "
         "same Deployment with other selectors. Two backends, of which one takes the traffic over, lose no request.",
     ),
-    # --- PS4xx: hosts and environments
     "PS230": (
         "a service without a message bus",
         "Its programs speak to each other over RabbitMQ: `messaging` declares it, one of ours (`manage: true`) or another.",
@@ -175,6 +174,12 @@ CODES: dict[str, tuple[str, str]] = {
         "Weights of backends that serve no HTTP share out the messages of one bus, so each must run the same programs. "
         "Without weights all of them run.",
     ),
+    "PS234": (
+        "a database that cannot be spoken to by TLS",
+        "`tls: true` takes the authorities of its certificate, the cloud's `trust: FILE`, and a server of somebody else's. "
+        "Nova hands the URLs of its cells' databases to all machines alike: no file of authorities can be named in them.",
+    ),
+    # --- PS4xx: hosts and environments
     "PS401": ("a file cannot be written or read", "The system refused; its word is in the message. State is unharmed."),
     "PS402": (
         "a directory that is not ours alone",

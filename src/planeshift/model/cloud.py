@@ -122,6 +122,9 @@ class Database(Noun):
         None, description="mysql: default: the service's name; its password is `database_password` in the secret file"
     )
     manage: bool = Field(False, description="true: we run the server, on the host of ours that `host` names")
+    tls: bool = Field(
+        False, description="mysql: true: by TLS, with a server whose certificate is for its `host`, by `trust`"
+    )
     nodes: list[HostName] = Field(
         default_factory=list, description="the declared hosts that a server of somebody else's is made of (Galera)"
     )
@@ -431,6 +434,9 @@ class Spec(Noun):
     )
     control: Control = Field(default_factory=Control)
     endpoints: Endpoints = Field(default_factory=Endpoints)
+    trust: TreePath | None = Field(
+        None, description="PEM file of the authorities that services and clients trust, in place of their machine's own"
+    )
     edges: list[Edge] = Field(default_factory=list)
     databases: dict[Name, Database] = Field(default_factory=dict)
     caches: dict[Name, Cache] = Field(default_factory=dict)

@@ -66,7 +66,7 @@ class Host(Protocol):
         """Make the unit's files be exactly these; each is replaced as a whole or not at all."""
 
     def lay_out_authority(self, pem: str) -> None:
-        """Keep a trial certificate authority where the units' configuration expects it."""
+        """Keep the authorities that clients on this machine are to trust."""
 
     def make_directories(self, directories: Iterable[str]) -> None:
         """Make directories (absolute), private to us, where they are not there."""

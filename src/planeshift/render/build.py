@@ -34,7 +34,7 @@ from planeshift.render.desired import (
 )
 from planeshift.render.haproxy import haproxy
 from planeshift.render.pods import ChartViews, desired_pods
-from planeshift.render.sites import Place, Sites, config_path, fill, secret_path
+from planeshift.render.sites import AUTHORITY, Place, Sites, config_path, fill, secret_path
 from planeshift.render.supervisor import MARKER
 from planeshift.render.weights import Shares
 
@@ -93,7 +93,7 @@ def build(
             name: {b: topology.release(cloud, name, s) for b, s in cloud.spec.services[name].backends.items()}
             for name in specs
         },
-        ca=builder.sites.trial().get("ca_certificate", ""),
+        ca=builder.sites.authority(),
         views=dict(views or {}),
         consumers=moving.consumers,
         idle=moving.idle,
@@ -135,8 +135,9 @@ class _Builder:
         directory, data = f"{paths.runtime}/{unit.id}", f"{paths.state}/data/{unit.service}"
         installed, log = environment_path(paths, unit.environment), logs_path(paths, unit.id)
         config, host = f"{directory}/{files.config_directory(spec)}", _host(unit.address)
-        database = self.sites.database_url(unit.service, self._sqlite(unit.service, paths), with_password=True)
-        ca_file = f"{paths.state}/trial-ca.pem" if self.sites.has_trial() else ""
+        ca_file = f"{directory}/{AUTHORITY}" if self.sites.has_authority() else ""
+        sqlite = self._sqlite(unit.service, paths)
+        database = self.sites.database_url(unit.service, sqlite, with_password=True, ca_file=ca_file)
         own = f"{data}/{unit.host}-{unit.backend}" if spec.cells else data
         place = Place(unit.host, own, unit.cell, frozenset(c.name for c in unit.components))
         site = self.sites.site(spec, unit.release, config, data, installed, database, ca_file, place)
@@ -144,7 +145,7 @@ class _Builder:
         laid = self.sites.files(spec, site)
         if unit.web:
             laid |= server.files(unit, unit.web, directory, fill(unit.web.wsgi, values))
-        laid |= self.known(unit)
+        laid |= self.known(unit) | ({AUTHORITY: File(self.sites.authority().encode())} if ca_file else {})
         if leaves := spec.leaves(site):
             laid[LEAVES] = File("".join(f"{pattern}\n" for pattern in leaves).encode())
         environment = {name: fill(value, values) for name, value in spec.layout.environment.items()}
@@ -201,7 +202,8 @@ class _Builder:
         """The same, with what is known of its server and user."""
         if store is None:
             return database
-        return replace(database, secret=store.secret, server=store.server)
+        ca = self.sites.authority() if store.tls else ""
+        return replace(database, secret=store.secret, server=store.server, ca=ca)
 
     def buses(self, service: str) -> Iterator[DesiredBus]:
         """The vhosts of a service."""
@@ -349,7 +351,7 @@ class _Builder:
             yield SecretFile("keystone", secret_path(self.cloud, "keystone"), (given,))
         for kind_of_server, administrators in servers.secrets_of(self.cloud).items():
             yield SecretFile(kind_of_server, secret_path(self.cloud, kind_of_server), administrators)
-        if self.sites.has_trial():
+        if topology.has_trial(self.cloud):
             path, trial = secret_path(self.cloud, EDGE_SECRETS), self.sites.trial_secret()
             yield SecretFile(EDGE_SECRETS, path, (trial,), self.sites.trial_names())
 

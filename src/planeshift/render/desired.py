@@ -337,6 +337,7 @@ class DesiredDatabase:
     cell: str = ""
     secret: str = "database_password"  # noqa: S105 - the name of one, in the service's secret file
     server: str = ""  # id of the unit that runs it, where that is ours
+    ca: str = ""  # PEM: mysql by TLS, with a server whose certificate is by these authorities
 
     @property
     def name(self) -> str:
@@ -430,7 +431,7 @@ class Desired:
     shifts: Mapping[str, Shift] = field(default_factory=dict)  # mover → how it moves
     driven: Mapping[str, DrivenEdge] = field(default_factory=dict)
     releases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # service → backend → release
-    ca: str = ""  # PEM of a trial authority that clients must trust
+    ca: str = ""  # PEM of the authorities that clients must trust
     views: Mapping[str, ClusterView] = field(default_factory=dict)  # cluster → what was known of it
     buses: Mapping[str, DesiredBus] = field(default_factory=dict)  # by name
     cells: Mapping[str, DesiredCell] = field(default_factory=dict)  # by the names of their databases, cell0 first

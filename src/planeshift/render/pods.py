@@ -16,9 +16,8 @@ from planeshift.render import chart as ours
 from planeshift.render.chart import DATA, PROGRAMS, ROOT, RUN, config_directory
 from planeshift.render.consumers import replicas
 from planeshift.render.desired import ChartSource, ChartView, DesiredPods, File, Override, Pods, ReleasedChart
-from planeshift.render.sites import Place, Sites, config_path
+from planeshift.render.sites import AUTHORITY, Place, Sites, config_path
 
-AUTHORITY = "ca.pem"  # of a trial certificate, below ROOT
 MAX_OBJECT = 1_000_000  # bytes of a ConfigMap or Secret: https://kubernetes.io/docs/concepts/configuration/configmap/
 
 
@@ -34,15 +33,15 @@ def desired_pods(
     """
     spec, cloud = catalog.service(pods.service), sites.cloud
     cluster = topology.cluster(cloud, pods.cluster)
-    ca_file = f"{ROOT}/{AUTHORITY}" if sites.has_trial() else ""
+    ca_file = f"{ROOT}/{AUTHORITY}" if sites.has_authority() else ""
     config = f"{ROOT}/{config_directory(spec)}"
-    database = sites.database_url(pods.service, f"{DATA}/{pods.service}.sqlite", with_password=True)
+    database = sites.database_url(pods.service, f"{DATA}/{pods.service}.sqlite", with_password=True, ca_file=ca_file)
     programs = frozenset({pods.component.name, *(c.name for c in pods.takers)})
     place = Place(pods.host, RUN, pods.cell, programs) if spec.cells else None
     site = sites.site(spec, pods.release, config, DATA, PROGRAMS, database, ca_file, place)
     files = {**sites.files(spec, site), **(more or {})}
     if ca_file:
-        files[AUTHORITY] = File(sites.trial().get("ca_certificate", "").encode())
+        files[AUTHORITY] = File(sites.authority().encode())
     values, chart = _values(sites, pods, cluster, ca_file), _chart(sites, pods, views)
     if pods.takers:
         taking = [unit for unit in replicas(pods) if unit not in idle]

@@ -28,6 +28,7 @@ def check(loaded: Loaded) -> list[Problem]:
             *_releases(cloud, document),
             *_sharing(cloud, document),
             *_endpoints(cloud, document),
+            *_tls(cloud, document),
         ]
     if not problems:
         problems = list(_ports(cloud, document))
@@ -392,6 +393,23 @@ def _endpoints(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
             yield Problem("PS214", "`tls` takes `certificate` and `key`, or `trial: true`", where)
     if not any(h.via == "local" for h in cloud.spec.hosts) and any(e.mode == "managed" for e in topology.edges(cloud)):
         yield Problem("PS201", "no host is of ours, so nothing can run the edge", document.where(("spec", "hosts")))
+
+
+def _tls(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
+    """A database by TLS: whose certificate is believed, and by whom."""
+    for name in (n for n, d in cloud.spec.databases.items() if d.tls):
+        declared, where = cloud.spec.databases[name], document.where(("spec", "databases", name, "tls"))
+        if declared.engine != "mysql" or declared.manage:
+            yield Problem(
+                "PS234", f"`{name}` does not speak TLS: it is {'ours' if declared.manage else 'a file'}", where
+            )
+        elif not cloud.spec.trust:
+            hint = "Name a PEM file with its authority: `trust: tls/authorities.pem`, below `spec`."
+            yield Problem("PS234", f"nothing says which certificate of `{name}` to believe", where, hint=hint)
+    for name in (n for n, s in topology.ours(cloud).items() if s.cells):
+        if any(store.tls for store in stores.all_databases(cloud, name)):
+            where = document.where((*SERVICES, name), key=True)
+            yield Problem("PS234", f"{name}'s cells cannot have a database with `tls`", where)
 
 
 def _ports(cloud: model.Cloud, document: Document) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from planeshift.render import files, stores, topology
 from planeshift.render.desired import EDGE_SECRETS, File, Override, SecretValues, Tree
 
 TRIAL_TLS = "trial_tls"
+AUTHORITY = "ca.pem"  # what services trust, in each place
 
 
 def secret_path(cloud: model.Cloud, service: str) -> str:
@@ -101,13 +102,17 @@ class Sites:
         name = self.cloud.spec.services[service].cache or (next(iter(caches)) if len(caches) == 1 else "")
         return tuple(caches[name].hosts) if name in caches else ()
 
-    def database_url(self, service: str, sqlite: str, *, with_password: bool) -> str:
-        """The SQLAlchemy URL of a service's database; `sqlite` is the file where it is one."""
+    def database_url(self, service: str, sqlite: str, *, with_password: bool, ca_file: str = "") -> str:
+        """The SQLAlchemy URL of a service's database; `sqlite` is the file where it is one.
+
+        `ca_file` has the authorities that are trusted where the URL is used.
+        """
         store = stores.database(self.cloud, service)
         if store is None:
             return f"sqlite:///{sqlite}"
         secrets = self.secrets.get(service, {})
-        return stores.database_url(store, store.credentials(secrets) if with_password else store.chosen(secrets))
+        credentials = store.credentials(secrets) if with_password else store.chosen(secrets)
+        return stores.database_url(store, credentials, ca_file)
 
     def cell_database_url(self, service: str, cell: str) -> str:
         """The same of a cell of the service, of cell0 where none is named; empty where it has none."""
@@ -122,11 +127,18 @@ class Sites:
         store = stores.bus(self.cloud, service, cell)
         return stores.transport_url(store, store.credentials(self.secrets.get(service, {}))) if store else ""
 
-    # --- a certificate for a trial
+    # --- certificates
 
-    def has_trial(self) -> bool:
-        """Whether an endpoint wants a certificate of our own making."""
-        return topology.has_trial(self.cloud)
+    def has_authority(self) -> bool:
+        """Whether services and clients are given authorities to trust, in place of their machine's own."""
+        return topology.has_authority(self.cloud)
+
+    def authority(self) -> str:
+        """PEM of the authorities to trust: of a trial certificate, and those that the operator names."""
+        trusted = self.tree.get(self.cloud.spec.trust or "", b"").decode("utf-8", "replace")
+        return "".join(
+            text.strip() + "\n" for text in (self.trial().get("ca_certificate", ""), trusted) if text.strip()
+        )
 
     def trial(self) -> Mapping[str, str]:
         """The trial certificate authority and certificate, once they are made."""

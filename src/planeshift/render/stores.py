@@ -28,6 +28,7 @@ class Store:
     user: str
     secret: str  # of the service's secret file: the user's password
     server: str = ""
+    tls: bool = False  # a server with a certificate by the authorities that the cloud trusts
 
     def chosen(self, secrets: Mapping[str, SecretValue]) -> str:
         """The user: a rotated credential names it in the secret file."""
@@ -67,6 +68,7 @@ def database(cloud: model.Cloud, service: str, cell: str = "") -> Store | None:
         user,
         f"database_password{f'_{named}' if cell else ''}",
         f"{found.host}/{MARIADB}/{key}" if found.manage else "",
+        found.tls,
     )
 
 
@@ -103,10 +105,15 @@ def all_buses(cloud: model.Cloud, service: str) -> Iterator[Store]:
     return (store for store in found if store)
 
 
-def database_url(store: Store, credentials: str) -> str:
-    """The SQLAlchemy URL of a schema; `credentials` are user:password, or the user alone."""
+def database_url(store: Store, credentials: str, ca_file: str = "") -> str:
+    """The SQLAlchemy URL of a schema; `credentials` are user:password, or the user alone.
+
+    PyMySQL checks a server's certificate and its name where it is given a file of authorities, as
+    https://docs.sqlalchemy.org/en/20/dialects/mysql.html#ssl-connections has it.
+    """
     (host, port) = store.hosts[0]
-    return f"mysql+pymysql://{credentials}@{host}:{port}/{store.place}?charset=utf8"
+    tls = f"&ssl_ca={ca_file}" if store.tls and ca_file else ""
+    return f"mysql+pymysql://{credentials}@{host}:{port}/{store.place}?charset=utf8{tls}"
 
 
 def transport_url(store: Store, credentials: str) -> str:

@@ -165,6 +165,11 @@ def faces(cloud: model.Cloud) -> Faces:
     return Faces(endpoints.public, endpoints.internal or endpoints.public, edges(cloud)[0].address)
 
 
+def has_authority(cloud: model.Cloud) -> bool:
+    """Whether services and clients are to trust other authorities than their machine does."""
+    return bool(cloud.spec.trust) or has_trial(cloud)
+
+
 def has_trial(cloud: model.Cloud) -> bool:
     """Whether an endpoint wants a certificate of our own making."""
     found = faces(cloud)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class Mysql:
             *((f"GRANT {_RIGHTS} ON `{_literal(schema)}`.* TO %s@'%%'", (user,)) for schema in (name, trial)),
         ]
         try:
-            with _connection(host, port, ADMINISTRATOR, admin) as cursor:
+            with _connection(database, ADMINISTRATOR, admin) as cursor:
                 for statement, values in statements:
                     cursor.execute(statement, values)
         except pymysql.Error as error:
@@ -149,18 +150,32 @@ def _literal(schema: str) -> str:
 
 @contextlib.contextmanager
 def _connect(database: DesiredDatabase, password: str) -> Iterator[Any]:
-    _, user, host, port, name = _place(database)
-    with _connection(host, port, user, password, name) as cursor:
+    _, user, _, _, name = _place(database)
+    with _connection(database, user, password, name) as cursor:
         yield cursor
 
 
 @contextlib.contextmanager
-def _connection(host: str, port: int, user: str, password: str, schema: str | None = None) -> Iterator[Any]:
-    connection = pymysql.connect(
-        host=host, port=port, user=user, password=password, database=schema, connect_timeout=5, read_timeout=60
-    )
+def _connection(database: DesiredDatabase, user: str, password: str, schema: str | None = None) -> Iterator[Any]:
+    connection = dial(database, user, password, schema)
     with connection, connection.cursor() as cursor:
         yield cursor
+
+
+def dial(database: DesiredDatabase, user: str, password: str, schema: str | None) -> Any:
+    """A connection to a database's server; by TLS, with its certificate and name checked, where it has authorities."""
+    _, _, host, port, _ = _place(database)
+    tls = ssl.create_default_context(cadata=database.ca) if database.ca else None
+    return pymysql.connect(
+        host=host,
+        port=port,
+        user=user,
+        password=password,
+        database=schema,
+        connect_timeout=5,
+        read_timeout=60,
+        ssl=tls,
+    )
 
 
 def _client(
@@ -179,21 +194,26 @@ def _client(
     _, user, host, port, _ = _place(database)
     quoted = password.replace("\\", "\\\\").replace('"', '\\"')
     options = f'[client]\nhost={host}\nport={port}\nuser={user}\npassword="{quoted}"\nprotocol=tcp\n'
-    memory = os.memfd_create("options")
+    memory, authorities = os.memfd_create("options"), os.memfd_create("authorities")
+    if database.ca:  # `loose`: MySQL's clients know only the second of the two, MariaDB's only the first
+        options += f"ssl-ca=/proc/self/fd/{authorities}\n"
+        options += "loose-ssl-verify-server-cert\nloose-ssl-mode=VERIFY_IDENTITY\n"
     try:
         os.fchmod(memory, 0o600)  # the clients ignore options that others could write
         os.write(memory, options.encode())
+        os.write(authorities, database.ca.encode())
         done = subprocess.run(
             [program, f"--defaults-file=/proc/self/fd/{memory}", *arguments],
             stdin=stdin or subprocess.DEVNULL,
             stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(memory,),
+            pass_fds=(memory, authorities),
             start_new_session=True,
             check=False,
         )
     finally:
         os.close(memory)
+        os.close(authorities)
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()[-1000:]
         raise PlaneshiftError(Problem("PS506", f"{names[0]} of the database of {database.service} failed", why=words))
@@ -208,6 +228,8 @@ def _reason(error: pymysql.Error, database: DesiredDatabase) -> str:
         return f"{user} may not use the schema {name} at {host}:{port}"
     if code == ER.BAD_DB_ERROR:
         return f"the schema {name} does not exist at {host}:{port}; CREATE DATABASE {name} CHARACTER SET utf8mb4"
+    if isinstance(cause := getattr(error, "original_exception", None), ssl.SSLCertVerificationError):
+        return f"the certificate of {host}:{port} is not by `trust`, or not for {host}: {cause.verify_message}"
     if code in (CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST, CR.CR_UNKNOWN_HOST):
         return f"{host}:{port} does not answer"
     return f"{host}:{port}: {error.args[1] if len(error.args) > 1 else error}"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pymysql
 
+from planeshift.drivers.databases.mysql import dial
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render.desired import DesiredDatabase
 
@@ -19,8 +20,8 @@ class MysqlUsers:
 
     def __init__(self, database: DesiredDatabase, admin: Mapping[str, str]) -> None:
         parts = urlsplit(database.url)
-        self.host, self.port = parts.hostname or "", parts.port or 3306
-        self.schema, self.admin = parts.path.strip("/"), admin
+        self.place = f"{parts.hostname}:{parts.port or 3306}"
+        self.database, self.schema, self.admin = database, parts.path.strip("/"), admin
 
     def works(self, user: str, password: str) -> bool:
         """Whether a user can use the schema with this password."""
@@ -68,21 +69,13 @@ class MysqlUsers:
     @contextmanager
     def _connect(self, user: str, password: str, schema: str | None) -> Iterator[Any]:
         try:
-            connection = pymysql.connect(
-                host=self.host,
-                port=self.port,
-                user=user,
-                password=password,
-                database=schema,
-                connect_timeout=5,
-                read_timeout=60,
-                autocommit=True,
-            )
+            connection = dial(self.database, user, password, schema)
+            connection.autocommit(True)
             with connection, connection.cursor() as cursor:
                 yield cursor
         except pymysql.Error as error:
             code = error.args[0] if error.args else 0  # its words may hold a statement, and that a password
-            what = f"the database at {self.host}:{self.port} refuses {user} ({type(error).__name__} {code})"
+            what = f"the database at {self.place} refuses {user} ({type(error).__name__} {code})"
             hint = "secrets/databases.yaml names who may make users: `NAME: {user: …, password: …}`."
             raise PlaneshiftError(Problem("PS1022", what, hint=hint)) from None
 

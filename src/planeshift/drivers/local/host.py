@@ -23,6 +23,7 @@ from planeshift.errors import PlaneshiftError, Problem, control_free
 from planeshift.plan.observed import Process, UnitState
 from planeshift.ports import Say
 from planeshift.render.desired import LEAVES, Bind, Environment, File, HostPaths, Program, digest
+from planeshift.render.sites import AUTHORITY
 from planeshift.render.supervisor import supervision
 
 READY_SECONDS = 180
@@ -115,7 +116,7 @@ class LocalHost:
         return place
 
     def lay_out_authority(self, pem: str) -> None:
-        target = self.state / "trial-ca.pem"
+        target = self.state / AUTHORITY
         if not target.exists() or target.read_text() != pem:
             files.write(target, pem.encode(), 0o644)
 

@@ -239,7 +239,7 @@ def _server(data: Data, place: Place) -> Iterator[ProcessData | KeystoneData | s
 
 
 def _trusts(ca: str, certificate: str) -> bool:
-    """A trial authority is trusted by its own text alone; an operator's certificate always."""
+    """A trial authority, the first, is trusted by its own text alone; an operator's certificate always."""
     return not certificate.startswith("trial ") or (bool(ca) and ca.split()[1] == certificate.split()[1])
 
 
