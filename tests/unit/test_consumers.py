@@ -264,6 +264,9 @@ def pods(new: int, top: int = 0) -> str:
 
 def test_from_hosts_to_pods_and_back() -> None:
     operator = Operator(pods(0))
+    planned = {o.id: o for o in operator.plan().operations}
+    assert planned["release:k1/nova/new"].summary.endswith("install nova-new, no pods")
+    assert planned["set-weights:lb"].detail == ("nodes of k1/nova/pods: by their ready pods",)
     operator.up()
     world = operator.next()
     assert world.desired.pods["k1/nova/new"].values["takers"] == {"nova-conductor": 0}
