@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import podsrig
 import pytest
 from labrig import ONE_NODE, Rig, free, lab_file
 from sides import LAB, Cloud
@@ -76,6 +77,17 @@ def breakable(shared_lab: Rig) -> Iterator[Rig]:
     """The shared lab, up, for tests that break it; it is mended after them."""
     yield shared_lab
     shared_lab.up()
+
+
+@pytest.fixture(scope="session")
+def pods(rig: Callable[..., Rig]) -> Iterator[podsrig.Cloud]:
+    """The four services as pods of a cluster of two nodes, once a test has brought them up."""
+    made = rig(podsrig.LAB, name="pods")
+    made.build_tools()
+    made.up()
+    cloud = podsrig.Cloud(made)
+    yield cloud
+    cloud.run("down", "--purge", "--yes", check=False)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cloudfile import CloudFile
 from labrig import Rig
 
 from planeshift.openloop import Load, openstack
@@ -34,47 +35,25 @@ LAB = f"""
       zone: b
       runs: {{mariadb: {{databases: [keystone, glance]}}, s3: {{}}, memcached: {{}}}}
 """
-GLANCE = """[DEFAULT]
-enabled_backends = shared:s3
-[glance_store]
-default_backend = shared
-[shared]
-s3_store_host = http://{db}:7070
-s3_store_bucket = images
-s3_store_create_bucket_on_put = true
-s3_store_bucket_url_format = path
-"""
 SHIFT = {"time": 2}
 PATIENCE = 180
 
 
-class Cloud:
+class Cloud(CloudFile):
     """Keystone and Glance on a host of a lab, and as pods, behind an edge on this machine."""
 
     def __init__(self, rig: Rig) -> None:
-        self.rig, self.file = rig, rig.directory / "cloud.yaml"
-        lab = rig.site.lab
-        self.machine, db = lab.gateway, next(h.address for h in lab.hosts if h.name == "db1")
-        self.vm = next(h.address for h in lab.hosts if h.name == "vm1")
-        (rig.directory / "config/glance").mkdir(parents=True, exist_ok=True)
-        (rig.directory / "config/glance/glance-api.conf").write_text(GLANCE.format(db=db))
+        super().__init__(rig)
+        self.vm = next(h.address for h in rig.site.lab.hosts if h.name == "vm1")
         backends = {
             "vms": {"hosts": ["vm1"], "weight": 100},
             "pods": {"cluster": "k1", "replicas": 1, "weight": 0},
         }
-        spec: dict[str, Any] = {
-            "edges": [{"name": "lb", "address": self.machine}],
-            "databases": {"main": {"engine": "mysql", "host": db}},
-            "caches": {"tokens": {"hosts": [f"{db}:11211"]}},
-            "hosts": [
-                {"name": "here", "via": "local", "address": self.machine},
-                {"name": "vm1", "address": self.vm, **self._way()},
-            ],
-            "clusters": [{"name": "k1", "lab": "lab.yaml"}],
-            "services": {
-                "keystone": {"shift": SHIFT, "backends": json.loads(json.dumps(backends))},
-                "glance": {"shift": SHIFT, "config": "config/glance", "backends": backends},
-            },
+        spec = self.common()
+        spec["hosts"].append({"name": "vm1", "address": self.vm, **self._way()})
+        spec["services"] = {
+            "keystone": {"shift": SHIFT, "backends": json.loads(json.dumps(backends))},
+            "glance": {"shift": SHIFT, "config": "config/glance", "backends": backends},
         }
         self.write(spec)
 
@@ -82,23 +61,6 @@ class Cloud:
         keys = f".planeshift/lab-{self.rig.site.lab.name}/ssh"
         way = {"via": "ssh", "ssh": {"key": f"{keys}/key", "known-hosts": f"{keys}/known_hosts"}}
         return way if SSH else {"via": "lab", "lab": "lab.yaml"}
-
-    def write(self, spec: dict[str, Any]) -> None:
-        whole = {"apiVersion": "planeshift/v1", "kind": "Cloud", "metadata": {"name": "test"}, "spec": spec}
-        self.file.write_text(yaml.safe_dump(whole, sort_keys=False))
-
-    @contextlib.contextmanager
-    def edited(self) -> Iterator[dict[str, Any]]:
-        spec = yaml.safe_load(self.file.read_text())["spec"]
-        yield spec
-        self.write(spec)
-
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.rig.planeshift(*arguments, "-f", str(self.file), check=check)
-
-    def operations(self) -> list[str]:
-        plan = json.loads(self.run("plan", "-o", "json").stdout)
-        return [f"{o['kind']}:{o['subject']}" for o in plan["operations"]]
 
     def url(self, port: int, path: str) -> str:
         return f"http://{self.machine}:{port}{path}"
