@@ -61,7 +61,7 @@ class Cloud(CloudFile):
 
     @contextlib.contextmanager
     def coming_up(self, moment: str) -> Iterator[subprocess.Popen[str]]:
-        """`planeshift up` beside us, from when an operation begins; whoever goes away kills it. It has its output as JSON."""
+        """`planeshift up -o json` beside us, from when an operation begins; it is killed at the end, if it still runs."""
         argv = [sys.executable, "-m", "planeshift", "up", "--yes", "-o", "json", "-f", str(self.file)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:

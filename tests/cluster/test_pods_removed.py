@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -30,4 +31,6 @@ def test_down_leaves_nothing_of_it_in_the_cluster_and_purge_leaves_the_lab(pods:
     }:
         assert all(name.startswith("pod/") for name in left) and time.monotonic() < deadline, left
         time.sleep(0.5)
+    lease = json.loads(pods.kubectl("get", "lease", "planeshift-test", "-o", "json"))
+    assert not lease["spec"].get("holderIdentity")
     assert pods.rig.states()["node1"] == "ready"
