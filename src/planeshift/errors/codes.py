@@ -461,7 +461,8 @@ CODES: dict[str, tuple[str, str]] = {
     # --- PS8xx: control
     "PS711": (
         "a cluster does not answer",
-        "Without its word nothing of it, nor the weights of the edge, can be planned; nothing is changed until then.",
+        "Without its word nothing of it, nor the weights of the edge, can be planned; nothing is changed until then. One "
+        "that goes away in the midst of `up` is asked again for two minutes first; then the next `up` goes on from there.",
     ),
     "PS712": ("a cluster refuses us", "The kubeconfig says who we are; credentials may have expired, or lack rights."),
     "PS713": ("a cluster refuses an object", "The API server's own words say which field, or which policy."),
@@ -473,9 +474,14 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS717": (
         "a command failed in a cluster",
-        "Its pod's last lines say why. A migration is done again by the next run.",
+        "Its pod's last lines say why; `DeadlineExceeded` is the cluster's word for one that did not end within an hour. A "
+        "migration is done again by the next run.",
     ),
-    "PS718": ("pods do not come up", "What the cluster and the pod's log say is in the message; older pods serve on."),
+    "PS718": (
+        "pods do not come up",
+        "What the cluster and the pod's log say is in the message; older pods serve on. The next `up` makes such pods anew, "
+        "so that they do not wait for the cluster's next try.",
+    ),
     "PS801": (
         "somebody else is changing this cloud",
         "One run at a time may change a cloud. On this machine the lease is a lock of the kernel's, so that of a dead run "
