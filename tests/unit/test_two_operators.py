@@ -16,7 +16,7 @@ from planeshift.drivers.memory.data import ClusterData, Data
 from planeshift.drivers.memory.keep import MemoryClock
 from planeshift.engine import leases
 from planeshift.engine.run import Event
-from planeshift.engine.world import World
+from planeshift.engine.world import Keep, World
 from planeshift.errors import PlaneshiftError
 from planeshift.ports import LeaseRecord
 
@@ -33,7 +33,7 @@ class Machine:
         self.clock = Clock(self.memory, name)
         self.world.clock = self.clock
 
-    def held(self) -> AbstractContextManager[Callable[[], None]]:
+    def held(self) -> AbstractContextManager[Keep]:
         return leases.held(self.world, self.said.append)
 
 
@@ -114,7 +114,7 @@ def test_of_two_who_find_it_free_one_gets_it(shared: Data) -> None:
             ada.clock.data.ticks += leases.PERIOD
             ben.clock.meanwhile.append(keep)
 
-    stack: list[AbstractContextManager[Callable[[], None]]] = []
+    stack: list[AbstractContextManager[Keep]] = []
     ben.memory.faults.watch = first
     with pytest.raises(PlaneshiftError, match="ada@one"), ben.held():
         pass
@@ -145,6 +145,7 @@ def test_a_cluster_that_is_away_for_a_while_is_waited_for_before_an_operation(sh
     with ada.held() as keep:
         there.problem = "connection refused"
         keep()  # it is known to be ours still
+        keep(wait=False)
         ada.clock.data.ticks += leases.PERIOD
         ada.clock.meanwhile.append(lambda: setattr(there, "problem", ""))
         keep()
@@ -153,6 +154,13 @@ def test_a_cluster_that_is_away_for_a_while_is_waited_for_before_an_operation(sh
         with pytest.raises(PlaneshiftError) as caught:
             keep()
         assert caught.value.problems[0].code == "PS711"
+        keep(wait=False)  # as a shift asks, five times a second: a cluster that is away is not waited for
+        there.problem, there.lease = "", LeaseRecord("ben@two", "another", 15, "", "99")
+        ada.clock.data.ticks += leases.PERIOD
+        with pytest.raises(PlaneshiftError, match="taken away"):
+            keep()
+        with pytest.raises(PlaneshiftError, match="taken away"):
+            keep(wait=False)
 
 
 def test_killed_with_a_lease_the_next_run_goes_on_at_once() -> None:

@@ -13,7 +13,7 @@ from planeshift.drivers.files import failing
 from planeshift.engine import leases
 from planeshift.engine.observe import observe
 from planeshift.engine.run import Listener, execute
-from planeshift.engine.world import World
+from planeshift.engine.world import Keep, World
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.build import build
 from planeshift.plan.made import applied
@@ -64,7 +64,7 @@ def up(
 
 def bring(
     world: World,
-    keep: Callable[[], None],
+    keep: Keep,
     *,
     agree: Agree = lambda plan: True,
     listen: Listener,
@@ -105,9 +105,7 @@ def _forget_shifts(world: World) -> None:
             world.control.stand(service, None)
 
 
-def _carry_out(
-    world: World, plan: Plan, who: str, listen: Listener, keep: Callable[[], None], workers: int | None
-) -> None:
+def _carry_out(world: World, plan: Plan, who: str, listen: Listener, keep: Keep, workers: int | None) -> None:
     control, clock = world.control, world.clock
     record = {"who": who, "began": clock.now(), "plan": plan.digest, "operations": [o.id for o in plan.operations]}
     control.journal({"what": "begin plan", "who": who, "plan": plan.digest, "at": record["began"]})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from planeshift.app import change
 from planeshift.catalog.spec import SecretValue
 from planeshift.engine.run import Listener
-from planeshift.engine.world import World
+from planeshift.engine.world import Keep, World, unleased
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.operations import Operation
 from planeshift.ports import CredentialUsers, Say
@@ -30,7 +30,7 @@ class Rotation:
     say: Say
     others: Callable[[str], bool]  # whether hosts of somebody else run a service, too
     followed: bool = False  # whether these have what was staged, as the operator says
-    keep: Callable[[], None] = lambda: None  # raises when the lease is lost
+    keep: Keep = unleased
 
 
 def refused(what: str, hint: str = "", why: str = "") -> PlaneshiftError:

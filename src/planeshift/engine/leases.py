@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from planeshift.engine.world import PATIENCE, World
+from planeshift.engine.world import PATIENCE, Keep, World
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Clock, Lease, LeaseRecord, Say
 
@@ -21,11 +21,11 @@ PERIOD = 5  # seconds after which it is renewed
 
 
 @contextlib.contextmanager
-def held(world: World, say: Say) -> Iterator[Callable[[], None]]:
+def held(world: World, say: Say) -> Iterator[Keep]:
     """Hold the lease at control and that of every cluster of the world.
 
-    Yields a check, to be asked before every operation: it raises PlaneshiftError (PS802) where a lease was lost, and
-    PS711 where a cluster cannot be asked. Raises PS801, by name of the holder, where another has one of them.
+    Yields a check, to be asked before every operation. Raises PlaneshiftError (PS801), by name of the holder, where
+    another has one of them.
     """
     who = world.clock.who()
     with world.control.lease(who) as keep, contextlib.ExitStack() as stack:
@@ -36,10 +36,10 @@ def held(world: World, say: Say) -> Iterator[Callable[[], None]]:
             for name, cluster in sorted(world.clusters.items())
         ]
 
-        def check() -> None:
+        def check(*, wait: bool = True) -> None:
             keep()
             for lease in taken:
-                lease.keep()
+                lease.keep(wait)
 
         yield check
 
@@ -94,8 +94,12 @@ class _Lease:
         self.renewed = sent
         return self.held is not None
 
-    def keep(self) -> None:
+    def keep(self, wait: bool) -> None:
         """See that it is still ours. Raises PlaneshiftError where it is not (PS802), or cannot be renewed (PS711)."""
+        if not wait:
+            if self.held is None:
+                raise self._lost("somebody else has it")
+            return
         began = self.clock.monotonic()
         while True:
             try:
@@ -117,8 +121,10 @@ class _Lease:
             return
         if self.held is None or not self._write(self.held):
             there = self.lease.read()
-            whose = f"{there.who} has it" if there and there.who else "it is gone"
-            raise PlaneshiftError(Problem("PS802", f"the lease of {self.cluster} was taken away", why=f"{whose}."))
+            raise self._lost(f"{there.who} has it" if there and there.who else "it is gone")
+
+    def _lost(self, why: str) -> PlaneshiftError:
+        return PlaneshiftError(Problem("PS802", f"the lease of {self.cluster} was taken away", why=f"{why}."))
 
     def release(self) -> None:
         """Let others have it; where that cannot be said, they take it over in a while."""

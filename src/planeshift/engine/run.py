@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planeshift.engine.actions import perform
-from planeshift.engine.world import World
+from planeshift.engine.world import Keep, World
 from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.plan.operations import Operation, Plan, in_order
 
@@ -32,7 +32,7 @@ class Event:
 Listener = Callable[[Event], None]
 
 
-def execute(plan: Plan, world: World, listen: Listener, keep: Callable[[], None], *, workers: int = WORKERS) -> None:
+def execute(plan: Plan, world: World, listen: Listener, keep: Keep, *, workers: int = WORKERS) -> None:
     """Carry out `plan`; `keep` raises when the lease is lost, and is asked before every operation.
 
     Raises PlaneshiftError with the causes of all operations that failed; none is begun after the first failure. On the
@@ -42,7 +42,7 @@ def execute(plan: Plan, world: World, listen: Listener, keep: Callable[[], None]
 
 
 class _Run:
-    def __init__(self, plan: Plan, world: World, listen: Listener, keep: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, world: World, listen: Listener, keep: Keep) -> None:
         self.plan, self.world, self.listen, self.keep = plan, world, listen, keep
         world.keep = keep
         self.waiting = in_order(plan.operations)

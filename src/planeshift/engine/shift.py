@@ -200,7 +200,7 @@ class Shift:
             clock.sleep(LOOK)
 
     def _alive(self) -> None:
-        self.world.keep()
+        self.world.keep(wait=False)  # the judge looks on, whatever a cluster does
         if self.world.stopping.is_set():
             hint = "Traffic stays where it is; the next `planeshift up` goes on from here."
             raise PlaneshiftError(

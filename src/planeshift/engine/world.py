@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from planeshift.catalog.spec import SecretValue
 from planeshift.errors import PlaneshiftError, Problem
@@ -38,6 +39,20 @@ from planeshift.traffic.events import Event
 PATIENCE = 120.0  # seconds for which a cluster that does not answer is asked again, in the midst of a plan
 
 
+class Keep(Protocol):
+    """A check that the leases are kept. Raises PlaneshiftError (PS802) where one is lost."""
+
+    def __call__(self, *, wait: bool = True) -> None:
+        """`wait`: renew what is due, and wait for a cluster that does not answer (PS711 where it stays away).
+
+        Otherwise nobody is asked: what was found in the background is told.
+        """
+
+
+def unleased(*, wait: bool = True) -> None:
+    """Nothing is kept, so nothing can be lost."""
+
+
 def unseen(views: Mapping[str, ClusterView]) -> list[Problem]:
     """The clusters that could not be looked at, each a problem (PS711)."""
     return [
@@ -67,7 +82,7 @@ class World:
     prober: Prober
     render: Callable[[SecretValues, Mapping[str, ClusterView], Mapping[str, Shares]], Desired]
     watch: Callable[[Event], None] = lambda event: None  # is told what a shift does
-    keep: Callable[[], None] = lambda: None  # raises when the lease is lost
+    keep: Keep = unleased
     stopping: threading.Event = field(default_factory=threading.Event)  # set: long operations end where they are
     _desired: Desired | None = None
     _values: SecretValues = field(default_factory=dict)
