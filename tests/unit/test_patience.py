@@ -134,6 +134,8 @@ def helm(directory: Path, *answers: str) -> Helm:
         'Error: UPGRADE FAILED: Get "https://192.0.2.1:6443/api": dial tcp 192.0.2.1:6443: connect: connection refused',
         "Error: query: failed to query with labels: read tcp 192.0.2.2:4000->192.0.2.1:6443: read: connection reset by peer",
         "Error: UPGRADE FAILED: etcdserver: request timed out",
+        'Error: UPGRADE FAILED: unable to build kubernetes objects from new release manifest: error validating "": error '
+        "validating data: failed to download openapi: unknown",
         "Error: the server is currently unable to handle the request",
     ],
 )

@@ -31,6 +31,8 @@ _AWAY = (
     "unable to return a response in the time allotted",
     "the server has received too many requests",
     "apiserver not ready",
+    "failed to download openapi",  # of one that has just begun
+    "RBAC: ",
     "etcdserver: ",
 )
 
