@@ -135,7 +135,8 @@ def test_a_command_that_fails_shows_its_last_lines(world: World) -> None:
 
 def test_a_command_that_hangs_is_ended_and_shows_its_last_lines(cloud: Cloud, world: World) -> None:
     pods = world.desired.pods["k1/placement/pods"]
-    command = ("python", "-c", "import time; print('it has begun', flush=True); time.sleep(3600)")
+    ends = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)); "
+    command = ("python", "-c", f"{ends} print('it has begun', flush=True); time.sleep(3600)")
     said: list[str] = []
 
     def say(line: str) -> None:
