@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 from worlds import PODS, Operator
@@ -161,6 +162,17 @@ def test_a_cluster_that_is_away_for_a_while_is_waited_for_before_an_operation(sh
             keep()
         with pytest.raises(PlaneshiftError, match="taken away"):
             keep(wait=False)
+
+
+def test_a_renewal_whose_answer_was_lost_is_no_loss(shared: Data) -> None:
+    ada = Machine("ada@one", shared)
+    with ada.held() as keep:
+        shared.clusters["k1"].lease = replace(record(shared), version="98")  # as the API has it, and she does not know
+        ada.clock.data.ticks += leases.PERIOD
+        keep()
+        assert record(shared).version not in ("1", "98")
+        keep(wait=False)
+    assert record(shared).who == ""
 
 
 def test_killed_with_a_lease_the_next_run_goes_on_at_once() -> None:

@@ -119,8 +119,12 @@ class _Lease:
     def _renew(self, period: float) -> None:
         if self.held is not None and self.clock.monotonic() - self.renewed < period:
             return
-        if self.held is None or not self._write(self.held):
-            there = self.lease.read()
+        if self.held and self._write(self.held):
+            return
+        there = self.lease.read()
+        # It may be as we wrote it ourselves, when the answer was lost.
+        ours = there and (there.who, there.mark) == (self.mine.who, self.mine.mark)
+        if not ours or not self._write(there):
             raise self._lost(f"{there.who} has it" if there and there.who else "it is gone")
 
     def _lost(self, why: str) -> PlaneshiftError:
