@@ -313,6 +313,17 @@ def test_a_trial_certificate_has_its_three_parts(maker: Maker) -> None:
     assert all(made.values())
 
 
+def test_a_control_is_told_from_its_copies(tmp_path: Path) -> None:
+    """Who has the lease of one has not that of another: what the other left in a cluster may be alive."""
+    one = LocalControl(tmp_path / "one")
+    with one.lease("ada"):
+        mark = one.mark()
+        assert LocalControl(tmp_path / "one").mark() == mark
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    with LocalControl(tmp_path / "copy").lease("ben"):
+        assert LocalControl(tmp_path / "copy").mark() != mark
+
+
 def test_what_the_operator_gives_is_never_made(maker: Maker) -> None:
     with pytest.raises(ValueError):
         maker.make(Secret("password", "given", ""), ())
