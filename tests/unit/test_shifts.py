@@ -18,7 +18,7 @@ from planeshift.drivers.memory.data import EdgeData, ProcessData, ServerData
 from planeshift.drivers.prober import Access, RoundTrips
 from planeshift.engine.observe import observe
 from planeshift.engine.readiness import EVERY, Readiness
-from planeshift.engine.world import World
+from planeshift.engine.world import World, unleased
 from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.model.edit import remove, set_number
 from planeshift.model.load import load
@@ -330,7 +330,7 @@ def test_an_interrupt_leaves_the_traffic_where_it_is_and_the_next_up_goes_on(ope
 
     interrupt(operator.memory, world)
     with pytest.raises(PlaneshiftError) as caught:
-        execute(plan, world, lambda event: None, lambda: None, workers=1)
+        execute(plan, world, lambda event: None, unleased, workers=1)
     assert caught.value.exit_code == Exit.INTERRUPTED
     assert 0 < weights(operator)["two-b"] < 20
     operator.up()
