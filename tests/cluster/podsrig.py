@@ -108,11 +108,15 @@ class Cloud(CloudFile):
         finally:
             self.kubectl("uncordon", node)
 
-    def spread(self, service: str) -> None:
-        """Two pods of a service, one on each node."""
+    def alone(self, service: str) -> None:
+        """A service has one backend, of two pods."""
         with self.edited() as spec:
-            spec["services"][service]["backends"]["pods"]["replicas"] = 2
+            spec["services"][service]["backends"] = {"pods": {"cluster": "k1", "replicas": 2}}
         self.mends()
+
+    def spread(self, service: str) -> None:
+        """Two pods of a service, one on each node, and nothing else of it."""
+        self.alone(service)
         nodes = self.nodes(service)
         if len(set(nodes.values())) < 2:
             pod, node = nodes.popitem()

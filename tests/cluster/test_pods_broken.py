@@ -45,9 +45,7 @@ with leases.held(world(open_site(sys.argv[1])), print):
 @pytest.fixture(scope="module")
 def cloud(pods: Cloud) -> Cloud:
     """Up, however the tests before ended; Placement has two pods."""
-    with pods.edited() as spec:
-        spec["services"]["placement"]["backends"]["pods"]["replicas"] = 2
-    pods.mends()
+    pods.alone("placement")
     return pods
 
 
