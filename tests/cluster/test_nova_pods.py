@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from bootloop import Api, BootLoop
+from cloudfile import GLANCE
 from labrig import Rig
-from sides import GLANCE
 
 pytestmark = [
     pytest.mark.xdist_group("nova-pods"),
