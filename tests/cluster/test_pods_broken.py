@@ -59,7 +59,9 @@ def test_a_release_that_a_killed_client_left_pending_is_mended(cloud: Cloud, tmp
     assert cloud.get(8778, "/") == 200
 
 
-@pytest.mark.parametrize("moment", ["bring-image:", "lay-out:k1", "release:k1", "set-weights:", "remove:k1"])
+@pytest.mark.parametrize(
+    "moment", ["build-image:", "bring-image:", "lay-out:k1", "release:k1", "set-weights:", "remove:k1"]
+)
 def test_killed_while_a_backend_of_pods_comes_and_goes(cloud: Cloud, moment: str) -> None:
     """Another release of Placement beside the first, and away again."""
     with cloud.edited() as spec:

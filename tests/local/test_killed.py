@@ -345,11 +345,8 @@ def database(cloud: Cloud, service: str) -> sqlite3.Connection:
 
 
 def test_every_kind_of_operation_was_killed() -> None:
-    pods = {
-        Kind.BUILD_IMAGE,
-        Kind.BRING_IMAGE,
-        Kind.RELEASE,
-    }  # killed on a real cluster: tests/cluster/test_pods_broken.py
+    # Killed on a real cluster: tests/cluster/test_pods_broken.py.
+    pods = {Kind.BUILD_IMAGE, Kind.BRING_IMAGE, Kind.RELEASE}
     cells = {Kind.PREPARE_BUS, Kind.MAP_CELL, Kind.REMOVE_CELL, Kind.DISCOVER}  # this cloud has no Nova
     assert set(Kind) - pods - cells == COVERED, sorted(set(Kind) - cells ^ COVERED)
 
