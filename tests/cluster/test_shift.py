@@ -134,9 +134,10 @@ def test_two_services_move_to_pods_and_back_and_no_request_is_lost(
 
 
 class Sick(BaseHTTPRequestHandler):
-    """A backend that passes on what it is asked, and fails one call in fifty; its health check is green."""
+    """A backend that passes on what it is asked, and fails one call in so many; its health check is green."""
 
     upstream = ""
+    fails = 0
     count = 0
     lock = threading.Lock()
     protocol_version = "HTTP/1.1"
@@ -145,7 +146,7 @@ class Sick(BaseHTTPRequestHandler):
         if not self.path.startswith("/healthcheck"):
             with Sick.lock:
                 Sick.count += 1
-                if Sick.count % 50 == 0:
+                if Sick.count % Sick.fails == 0:
                     return self._answer(500, b"")
         try:
             headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
@@ -167,10 +168,11 @@ class Sick(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_backend_that_fails_one_call_in_fifty_is_found_at_the_first_steps_and_sent_back(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fails, steps", [(50, [5, 25, 50]), (100, [25, 50])])
+def test_a_backend_that_fails_one_call_in_so_many_is_found_at_the_first_steps_and_sent_back(
+    cloud: Cloud, fails: int, steps: list[int]
 ) -> None:
-    Sick.upstream = f"http://{cloud.vm}:19292"
+    Sick.fails, Sick.upstream = fails, f"http://{cloud.vm}:19292"
     with ThreadingHTTPServer((cloud.machine, SICK_PORT), Sick) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         before = cloud.file.read_text()
@@ -178,7 +180,7 @@ def test_a_backend_that_fails_one_call_in_fifty_is_found_at_the_first_steps_and_
             spec["hosts"].append({"name": "other", "via": "external", "address": cloud.machine})
             glance = spec["services"]["glance"]
             glance["backends"]["sick"] = {"hosts": ["other"], "weight": 0, "port": SICK_PORT}
-            glance["shift"] = {"time": 60, "steps": [5, 25, 50]}
+            glance["shift"] = {"time": 60, "steps": steps}
         cloud.run("up", "--yes")
         asked = Step(name="versions", url=cloud.url(9292, "/"), expect=(300,))
         with load(Load(flows=(Flow(steps=(asked,), rate=200),))) as found:

@@ -7,11 +7,16 @@ cloud; each begins and ends with all traffic on one side.
 from __future__ import annotations
 
 import contextlib
+import datetime
+import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,12 +76,15 @@ def at_step(cloud: Cloud, share: int) -> None:
 
 
 @contextlib.contextmanager
-def shifting(cloud: Cloud, target: str, *more: str) -> Iterator[subprocess.Popen[str]]:
+def shifting(
+    cloud: Cloud, target: str, *more: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """`planeshift shift`, beside us; its log has begun."""
     before = set((cloud.state / "shifts").glob("*"))
     argv = [sys.executable, "-m", "planeshift", "shift", "glance", f"{target}=100", "--yes", *more]
     argv += ["-f", str(cloud.file)]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    env, pipe = {**os.environ, **(environment or {})}, subprocess.PIPE
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=pipe, text=True, env=env) as process:
         try:
             until(
                 lambda: set((cloud.state / "shifts").glob("*/events.jsonl")) > {p / "events.jsonl" for p in before},
@@ -162,6 +170,48 @@ def test_the_side_that_gets_more_stops_and_traffic_is_back(two: Cloud) -> None:
     two.mends()
 
 
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* The time of day is two hours ahead while the file that AHEAD names is there. */
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  static int (*real)(clockid_t, struct timespec *);
+  struct stat there;
+  if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+  int result = real(clock, now);
+  if (clock == CLOCK_REALTIME && getenv("AHEAD") && stat(getenv("AHEAD"), &there) == 0) now->tv_sec += 7200;
+  return result;
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="a clock of its own takes a C compiler")
+def test_the_clock_jumps_back_and_ahead_and_the_next_runs_know_what_was_last(two: Cloud, tmp_path: Path) -> None:
+    ahead, library = tmp_path / "ahead", tmp_path / "clock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", library, "-"], input=CLOCK.encode(), check=True)
+    ahead.touch()
+    clock = {"LD_PRELOAD": str(library), "AHEAD": str(ahead)}
+    with load(health(two)) as found:
+        with shifting(two, "new", environment=clock) as process:
+            at_step(two, 10)
+            ahead.unlink()
+            at_step(two, 50)
+            ahead.touch()
+            _, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+        told = [datetime.datetime.fromisoformat(event["at"]) for event in log(two)]
+        jumps = [(after - before).total_seconds() for before, after in itertools.pairwise(told)]
+        assert min(jumps) < -7000 and max(jumps) > 7000
+        for shares in ({"old": 256, "new": 0}, {"old": 0, "new": 256}, {"old": 256, "new": 0}):
+            assert two.run("shift", "glance", "--back", "--yes").code == 0  # two hours before the log of the first
+            assert weights(two) == shares
+    assert found.failures == []
+
+
 def test_two_shifts_at_once_the_second_is_refused(two: Cloud) -> None:
     before = two.file.read_text()
     with shifting(two, "new") as process:
@@ -171,3 +221,17 @@ def test_two_shifts_at_once_the_second_is_refused(two: Cloud) -> None:
     two.file.write_text(before)
     two.mends()
     assert weights(two) == {"old": 256, "new": 0}
+
+
+def test_the_runtime_socket_is_gone_and_the_shift_goes_on_by_the_master(two: Cloud) -> None:
+    with load(health(two)) as found:
+        with shifting(two, "new") as process:
+            at_step(two, 10)
+            (two.runtime / "here/edge/edge/admin.sock").unlink()
+            _, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+        assert weights(two) == {"old": 0, "new": 256}
+        assert shift(two, "old").code == 0
+        assert weights(two) == {"old": 256, "new": 0}
+    assert found.failures == []
+    two.settles()

@@ -40,13 +40,24 @@ class Access:
         return found | ({"cacert": self.ca_file} if self.ca_file else {})
 
 
-def prove(spec: ServiceSpec, settings: dict[str, Any], only: Collection[str] = ()) -> Iterator[str]:
-    """Yield what was proved of a service, step by step; `only` as `ports.Prober`. Raises whatever the library does."""
+def prove(
+    spec: ServiceSpec, settings: dict[str, Any], only: Collection[str] = (), known: dict[str, str] | None = None
+) -> Iterator[str]:
+    """Yield what was proved of a service, step by step; `only` as `ports.Prober`. Raises whatever the library does.
+
+    `known` keeps a token from one time to the next, since a password's hash costs Keystone more than all the rest; one
+    that holds no longer is replaced. Keystone itself is to issue one each time.
+    """
     import openstack
 
     for library in ("keystoneauth", "urllib3"):  # what they warn of, the error says: it is not for a terminal
         logging.getLogger(library).addHandler(logging.NullHandler())
     with openstack.connect(load_yaml_config=False, load_envvars=False, **settings) as connection:
+        session: Any = connection.session
+        if known is not None and spec.name != "keystone":
+            session.auth.set_auth_state(known.get("token"))
+            session.auth.get_access(session)
+            known["token"] = session.auth.get_auth_state()
         yield from spec.verify(connection, only) if only else spec.verify(connection)
 
 
@@ -80,6 +91,7 @@ class RoundTrips:
 
     def __init__(self, access: Access) -> None:
         self.access = access
+        self._known: dict[str, str] = {}
 
     def start(self, service: str, urls: Mapping[str, str], password: str, only: Collection[str] = ()) -> _Probe:
         return _Probe(lambda: {name: self.probe(service, url, password, only) for name, url in urls.items()})
@@ -95,7 +107,7 @@ class RoundTrips:
         if service == "keystone":
             settings["auth"]["auth_url"] = url + spec.path
         try:
-            for _ in prove(spec, settings, only):
+            for _ in prove(spec, settings, only, self._known):
                 pass
         except Exception as error:  # a client's library may raise anything; it is what came of the round trip
             return why(error)
