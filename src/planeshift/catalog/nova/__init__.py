@@ -158,7 +158,9 @@ SERVICE = ServiceSpec(
         discover=(*_CELLS, "discover_hosts", "--cell_uuid", "{uuid}"),
         environment=_cell_environment,
         known="SELECT c.uuid, c.name, c.transport_url, c.database_connection, c.disabled, "
-        "(SELECT COUNT(*) FROM instance_mappings i WHERE i.cell_id = c.id) FROM cell_mappings c ORDER BY c.id",
+        # Those of deleted servers stay until an operator archives them, and go with a cell that is removed.
+        "(SELECT COUNT(*) FROM instance_mappings i WHERE i.cell_id = c.id AND NOT COALESCE(i.queued_for_delete, 0)) "
+        "FROM cell_mappings c ORDER BY c.id",
         mapped="SELECT c.uuid, h.host FROM host_mappings h JOIN cell_mappings c ON c.id = h.cell_id",
         members="SELECT host FROM compute_nodes WHERE deleted = 0",
         # Times are UTC: https://docs.openstack.org/nova/latest/admin/services.html.
