@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 import signal
 import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import leasecases
 import pytest
@@ -15,6 +21,7 @@ from podsrig import Cloud, until
 from planeshift.app.compose import world as compose
 from planeshift.app.site import open_site
 from planeshift.drivers.kubernetes import KubernetesCluster
+from planeshift.engine import leases
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError
 from planeshift.lab.kubernetes import SOCKET
@@ -22,6 +29,17 @@ from planeshift.ports import quiet
 from planeshift.tools import find
 
 pytestmark = pytest.mark.xdist_group("pods")
+
+# Somebody who has the cluster's lease until he is killed.
+HOLDER = """
+import sys, time
+from planeshift.app.compose import world
+from planeshift.app.site import open_site
+from planeshift.engine import leases
+with leases.held(world(open_site(sys.argv[1])), print):
+    print("held", flush=True)
+    time.sleep(3600)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +196,82 @@ def test_an_api_that_dies_in_the_midst_of_up_is_waited_for(cloud: Cloud) -> None
 # --- two operators
 
 
+@pytest.fixture
+def elsewhere(cloud: Cloud, tmp_path: Path) -> Path:
+    """The cloud file as another operator has it, with state of his own: a copy of the directory, as git makes it."""
+    for name in ("config", "secrets"):
+        shutil.copytree(cloud.rig.directory / name, tmp_path / name)
+    file = tmp_path / "cloud.yaml"
+    whole: dict[str, Any] = yaml.safe_load(cloud.file.read_text())
+    shutil.copy(cloud.rig.site.kubeconfig, tmp_path / "kubeconfig")
+    cluster = {"name": "k1", "kubeconfig": "kubeconfig", "context": "k1", "registry": "registry.example.org"}
+    file.write_text(yaml.safe_dump(whole | {"spec": whole["spec"] | {"clusters": [cluster]}}))
+    return file
+
+
 def test_one_has_the_lease_of_a_real_cluster_at_a_time(cloud: Cloud) -> None:
     cluster = KubernetesCluster("k1", "contract", str(cloud.rig.site.kubeconfig), "k1", "leases", str, None)
     leasecases.one_has_it_at_a_time(cluster.lease)
+
+
+def test_of_two_operators_the_second_is_refused_by_the_name_of_the_first(
+    cloud: Cloud, world: World, elsewhere: Path
+) -> None:
+    kinds = ("get", "deployments,configmaps,secrets", "-o", "name")
+    before = cloud.kubectl(*kinds)
+    with leases.held(world, quiet) as keep:
+        done = cloud.rig.planeshift("up", "--yes", "-f", str(elsewhere), check=False)
+        keep()
+    assert done.returncode == 1 and f"error[PS801]: {world.clock.who().partition(',')[0]}" in done.stderr, done.stderr
+    assert cloud.kubectl(*kinds) == before
+
+
+def test_what_a_dead_operator_of_another_machine_held_is_taken_over(cloud: Cloud, elsewhere: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(elsewhere)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGKILL)
+    told = cloud.mends()
+    assert "took the lease of k1 over: " in told and f"(pid {holder.pid}," in told, told
+
+
+# --- nodes and zones
+
+
+@pytest.fixture
+def mended(cloud: Cloud) -> Iterator[Cloud]:
+    """Placement with a pod in each zone; afterwards all is up again."""
+    cloud.spread("placement")
+    yield cloud
+    cloud.rig.up()
+    cloud.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s")
+    cloud.mends()
+
+
+def down_at_the_edge(cloud: Cloud) -> set[str]:
+    """The servers of Placement that the edge does not find up."""
+    with urllib.request.urlopen(f"http://{cloud.machine}:8404/;csv", timeout=30) as answer:
+        rows = list(csv.DictReader(answer.read().decode().lstrip("# ").splitlines()))
+    servers = [r for r in rows if r["pxname"] == "placement" and r["svname"] not in ("FRONTEND", "BACKEND")]
+    return {r["svname"] for r in servers if not r["status"].startswith("UP")}
+
+
+def test_a_zone_that_is_cut_off_is_left_out_by_the_edge(mended: Cloud) -> None:
+    mended.rig.fault("cut", "b")
+    until(lambda: "pods-node2" in down_at_the_edge(mended), lambda: down_at_the_edge(mended))
+    assert [mended.get(8778, "/") for _ in range(20)] == [200] * 20
+    mended.rig.fault("mend", "b")
+    until(lambda: "pods-node2" not in down_at_the_edge(mended), lambda: down_at_the_edge(mended))
+
+
+def test_the_pods_of_a_lost_node_are_told_and_made_anew_on_another(mended: Cloud) -> None:
+    [there] = [pod for pod, node in mended.nodes("placement").items() if node == "node2"]
+    mended.rig.fault("kill", "node2")
+    mended.kubectl("wait", "--for=condition=Ready=Unknown", "node/node2", "--timeout=180s")
+    told = "its node node2 does not answer"
+    status = ("status", "-o", "json")
+    until(lambda: told in mended.run(*status, check=False).stdout, lambda: mended.run(*status, check=False).stdout)
+    said = mended.run("up", "--yes", "-o", "json").stdout
+    assert f"{there} is made anew: {told}" in said, said
+    assert mended.operations() == []
+    assert set(mended.nodes("placement").values()) == {"node1"}
+    assert mended.get(8778, "/") == 200
