@@ -18,7 +18,7 @@ from planeshift.engine.fleet import samples
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.render import topology
-from planeshift.render.sites import AUTHORITY
+from planeshift.render.desired import AUTHORITY
 
 
 def client_environment(site: Site, world: World) -> dict[str, str]:

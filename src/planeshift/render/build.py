@@ -11,6 +11,7 @@ from planeshift.catalog.spec import Secret, SecretKind, ServiceSpec
 from planeshift.model import cloud as model
 from planeshift.render import consumers, files, server, servers, stores, supervisor, topology
 from planeshift.render.desired import (
+    AUTHORITY,
     EDGE_SECRETS,
     LEAVES,
     Bind,
@@ -34,7 +35,7 @@ from planeshift.render.desired import (
 )
 from planeshift.render.haproxy import haproxy
 from planeshift.render.pods import ChartViews, desired_pods
-from planeshift.render.sites import AUTHORITY, Place, Sites, config_path, fill, secret_path
+from planeshift.render.sites import Place, Sites, config_path, fill, secret_path
 from planeshift.render.supervisor import MARKER
 from planeshift.render.weights import Shares
 

@@ -16,6 +16,7 @@ EDGE_SECRETS = "edge"
 
 
 LEAVES = "leaves"  # a unit's file that names, by patterns, what its programs leave elsewhere
+AUTHORITY = "ca.pem"  # of a place: the authorities that the service trusts
 
 
 @dataclass(frozen=True)

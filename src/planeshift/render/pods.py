@@ -15,8 +15,17 @@ from planeshift.render import adapter, stores, topology
 from planeshift.render import chart as ours
 from planeshift.render.chart import DATA, PROGRAMS, ROOT, RUN, config_directory
 from planeshift.render.consumers import replicas
-from planeshift.render.desired import ChartSource, ChartView, DesiredPods, File, Override, Pods, ReleasedChart
-from planeshift.render.sites import AUTHORITY, Place, Sites, config_path
+from planeshift.render.desired import (
+    AUTHORITY,
+    ChartSource,
+    ChartView,
+    DesiredPods,
+    File,
+    Override,
+    Pods,
+    ReleasedChart,
+)
+from planeshift.render.sites import Place, Sites, config_path
 
 MAX_OBJECT = 1_000_000  # bytes of a ConfigMap or Secret: https://kubernetes.io/docs/concepts/configuration/configmap/
 

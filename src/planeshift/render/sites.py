@@ -12,7 +12,6 @@ from planeshift.render import files, stores, topology
 from planeshift.render.desired import EDGE_SECRETS, File, Override, SecretValues, Tree
 
 TRIAL_TLS = "trial_tls"
-AUTHORITY = "ca.pem"  # what services trust, in each place
 
 
 def secret_path(cloud: model.Cloud, service: str) -> str:

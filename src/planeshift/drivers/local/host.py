@@ -22,8 +22,7 @@ from planeshift.drivers.local.systemd import Systemd
 from planeshift.errors import PlaneshiftError, Problem, control_free
 from planeshift.plan.observed import Process, UnitState
 from planeshift.ports import Say
-from planeshift.render.desired import LEAVES, Bind, Environment, File, HostPaths, Program, digest
-from planeshift.render.sites import AUTHORITY
+from planeshift.render.desired import AUTHORITY, LEAVES, Bind, Environment, File, HostPaths, Program, digest
 from planeshift.render.supervisor import supervision
 
 READY_SECONDS = 180
