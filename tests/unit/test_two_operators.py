@@ -60,7 +60,7 @@ class Clock(MemoryClock):
 @pytest.fixture
 def shared() -> Data:
     data = Operator(PODS).data
-    data.clusters["k1"] = ClusterData()
+    data.clusters["k1"] = ClusterData(lease=LeaseRecord("", "", leases.VALID, "", "0"))  # free
     return data
 
 
@@ -83,6 +83,21 @@ def test_the_second_is_refused_by_the_name_of_the_first_who_renews_it(shared: Da
     with ben.held():
         assert record(shared).who == "ben@two"
     assert ben.said == ["ada@one has the lease of k1: 15 s to see whether that still runs"]
+
+
+def test_nothing_is_written_into_a_cluster_that_nobody_has_changed_before_the_first_operation(shared: Data) -> None:
+    shared.clusters["k1"].lease = None
+    ada, ben = Machine("ada@one", shared), Machine("ben@two", shared)
+    with ada.held() as keep, ben.held() as too_late:
+        keep(wait=False)
+        assert shared.clusters["k1"].lease is None
+        keep()
+        assert record(shared).who == "ada@one"
+        ada.clock.data.ticks += leases.PERIOD
+        ben.clock.meanwhile.append(keep)
+        with pytest.raises(PlaneshiftError, match="ada@one is changing k1"):
+            too_late()
+    assert record(shared).who == ""
 
 
 def test_a_dead_holder_s_lease_is_taken_over_once_it_was_not_renewed_for_so_long(shared: Data) -> None:

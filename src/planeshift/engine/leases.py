@@ -61,15 +61,26 @@ class _Lease:
         self.cluster, self.lease, self.clock, self.mine = cluster, lease, clock, mine
         self.held: LeaseRecord | None = None  # as we wrote it; None where it is not ours any more
         self.renewed = 0.0
+        self.say: Say | None = None  # while it is not taken yet
         self.lock = threading.Lock()
 
     def take(self, say: Say) -> None:
-        """Take it, once it is free. Raises PlaneshiftError (PS801) where its holder is alive."""
+        """Take it, once it is free. Raises PlaneshiftError (PS801) where its holder is alive.
+
+        Where nothing was ever changed there is none, nor a place for it, and it is made with the first operation only:
+        somebody may still have to agree to that.
+        """
+        self.say = say
+        if self.lease.read() is not None:
+            self._claim(say)
+
+    def _claim(self, say: Say) -> None:
         first, since = None, 0.0
         while True:
             there = self.lease.read()
             if there is None or not there.who or there.mark == self.mine.mark:
                 if self._write(there):
+                    self.say = None
                     return
                 continue
             if first is None:
@@ -80,6 +91,7 @@ class _Lease:
             elif self.clock.monotonic() - since >= there.valid:
                 if self._write(there):
                     say(f"took the lease of {self.cluster} over: {there.who} has not renewed it")
+                    self.say = None
                     return
                 first = None
             self.clock.sleep(1)
@@ -97,7 +109,7 @@ class _Lease:
     def keep(self, wait: bool) -> None:
         """See that it is still ours. Raises PlaneshiftError where it is not (PS802), or cannot be renewed (PS711)."""
         if not wait:
-            if self.held is None:
+            if self.held is None and self.say is None:
                 raise self._lost("somebody else has it")
             return
         began = self.clock.monotonic()
@@ -117,6 +129,10 @@ class _Lease:
             self._renew(0)
 
     def _renew(self, period: float) -> None:
+        if self.say:
+            if period:  # before an operation
+                self._claim(self.say)
+            return
         if self.held is not None and self.clock.monotonic() - self.renewed < period:
             return
         if self.held and self._write(self.held):
