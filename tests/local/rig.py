@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,6 +200,7 @@ class Cloud:
 
     def settles(self) -> None:
         """`up` finds nothing to do, and changes no file time and no process."""
+        until(lambda: not self.leaving(), lambda: f"old workers end: {self.leaving()}")
         before = self.snapshot()
         done = self.up()
         assert "Nothing to do" in done.out, done.text
@@ -223,6 +225,16 @@ class Cloud:
         """Processes of one program of a unit, the oldest (which is the master) first."""
         wanted = f"{self.runtime}/here/{unit}#{program}"
         return sorted((p for p, what in self.processes().items() if what == wanted), key=started)
+
+    def leaving(self) -> list[str]:
+        """Programs with more workers than they shall have: those of before a reload end what they began."""
+        there = Counter(self.processes().values())
+        found = []
+        for path in self.runtime.glob("*/*/*/gunicorn.conf.py"):
+            [workers] = re.findall(r"^workers = (\d+)$", path.read_text(), re.MULTILINE)
+            named = [(what, n) for what, n in there.items() if what.startswith(f"{path.parent}#")]
+            found += [what for what, n in named if n > 1 + int(workers)]
+        return found
 
     def supervisor(self, unit: str) -> int:
         [pid] = self.pids(unit, "supervisord")
@@ -329,7 +341,7 @@ class Cloud:
         assert not self.runtime.exists()
         assert not self.state.exists()
         assert listening((self.edge, self.host)) == []
-        theirs = {"cloud.yaml", ".gitignore", "config", "secrets"}
+        theirs = {"cloud.yaml", ".gitignore", "config", "secrets", "tls"}
         left = [p.name for p in self.root.iterdir() if p.name not in theirs]
         assert left == []
 
