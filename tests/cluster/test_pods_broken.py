@@ -244,7 +244,8 @@ def mended(cloud: Cloud) -> Iterator[Cloud]:
     yield cloud
     cloud.rig.up()
     cloud.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s")
-    cloud.mends()
+    # What comes back to a node is ready at a time of its own, and the edge's weights follow that.
+    until(lambda: cloud.run("up", "--yes") and not cloud.operations(), cloud.operations)
 
 
 def down_at_the_edge(cloud: Cloud) -> set[str]:
