@@ -86,8 +86,8 @@ class Cloud(CloudFile):
         return done.stdout
 
     def alive(self, service: str) -> list[dict[str, Any]]:
-        """The pods of a service that are to stay."""
-        selector = f"app.kubernetes.io/instance={service}-pods"
+        """The pods that serve, and are to stay; those of its commands and migrations end by themselves, anywhere."""
+        selector = f"app.kubernetes.io/instance={service}-pods,app.kubernetes.io/component notin (command, migrate)"
         found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
         return [p for p in found if not p["metadata"].get("deletionTimestamp")]
 
