@@ -20,6 +20,7 @@ from planeshift.engine.run import Event
 from planeshift.engine.world import World
 from planeshift.model import cloud as model
 from planeshift.model.load import load
+from planeshift.plan.observed import Foreign
 from planeshift.plan.operations import Kind, Plan
 from planeshift.render import rules, topology
 from planeshift.render.build import build, edge_unit, secret_path
@@ -70,7 +71,12 @@ def paths() -> HostPaths:
     return HostPaths(runtime="/run/t", state="/var/t")
 
 
-def enter(memory: Memory, declared: model.Cloud, tree: Tree | None = None) -> World:
+def enter(
+    memory: Memory,
+    declared: model.Cloud,
+    tree: Tree | None = None,
+    foreign: Mapping[tuple[str, str], Foreign] | None = None,
+) -> World:
     """What a new process sees of a world: the engine's view of it, for a cloud file."""
     ours = {h.name: paths() for h in declared.spec.hosts if h.via == "local"}
     left = {unit.split("/")[0] for unit in memory.data.units}
@@ -90,6 +96,7 @@ def enter(memory: Memory, declared: model.Cloud, tree: Tree | None = None) -> Wo
         clock=memory.clock,
         traffic=memory.traffic,
         prober=memory.prober,
+        foreign=lambda services: {place: seen for place, seen in (foreign or {}).items() if place[0] in services},
         render=lambda secrets, views, shares: build(
             declared, tree or {}, secrets, ours, views, shares, memory.charts.views(sources) if sources else {}
         ),
@@ -143,6 +150,7 @@ class Operator:
     def __init__(self, spec: str | Mapping[str, object] | model.Cloud, data: Data | None = None) -> None:
         self.memory = Memory(data)
         self.tree: dict[str, bytes] = {}
+        self.foreign: dict[tuple[str, str], Foreign] = {}  # what hosts of others show
         self.events: list[Event] = []
         self.said: list[str] = []
         self.edit(spec)
@@ -159,7 +167,7 @@ class Operator:
     def next(self) -> World:
         """A new process."""
         self.memory = self.memory.revive()
-        return enter(self.memory, self.cloud, self.tree)
+        return enter(self.memory, self.cloud, self.tree, self.foreign)
 
     def plan(self, **options: Iterable[str]) -> Plan:
         """What `planeshift plan` finds."""

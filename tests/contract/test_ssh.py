@@ -22,10 +22,11 @@ from planeshift.drivers.local import processes
 from planeshift.drivers.ssh import client as ssh_client
 from planeshift.drivers.ssh import reading
 from planeshift.errors import PlaneshiftError
+from planeshift.plan.observed import Foreign
 from planeshift.ports import quiet
 from planeshift.render import topology
 from planeshift.render.desired import File, HostPaths
-from planeshift.render.files import operator_paths, shared_digest
+from planeshift.render.files import foreign_digest, operator_paths, shared_digest
 
 pytestmark = pytest.mark.skipif(bool(reason()), reason=reason())
 KEY, UNIT = b"key", "here/web/vms"
@@ -251,14 +252,16 @@ def test_the_configuration_of_an_external_host_is_the_clouds_own_or_another_or_u
         glance = topology.ours(site.cloud)["glance"]
         laid = operator_paths(glance, {"glance-api.conf": (ours / "glance-api.conf").read_bytes()})
         expected = shared_digest(glance, {path: File(text).digest(b"") for path, text in laid.items()})
-        assert external.configs(site) == {("glance", "vm1"): external.Config(expected)}
+        [same] = external.look(site, ["glance"]).values()
+        assert foreign_digest(glance, same.files) == expected and external.look(site, ["keystone"]) == {}
         (etc / "glance/glance-api.conf").write_text("[DEFAULT]\ndebug = false\n")
-        [other] = external.configs(site).values()
-        assert other.digest not in ("", expected)
+        [other] = external.look(site, ["glance"]).values()
+        assert other == Foreign({"glance-api.conf": b"[DEFAULT]\ndebug = false\n"})
+        assert foreign_digest(glance, other.files) not in ("", expected)
         (etc / "glance/glance-api.conf").unlink()
-        [none] = external.configs(site).values()
-        assert none == external.Config(why="none of the service's files were found there")
+        [none] = external.look(site, ["glance"]).values()
+        assert none == Foreign(why="none of the service's files were found there")
     finally:
         made.stop()
-    [gone] = external.configs(site).values()
-    assert not gone.digest and "cannot be reached" in gone.why
+    [gone] = external.look(site, ["glance"]).values()
+    assert not gone.files and "cannot be reached" in gone.why

@@ -23,6 +23,7 @@ from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.model.edit import remove, set_number
 from planeshift.model.load import load
 from planeshift.plan.build import build
+from planeshift.plan.observed import Foreign
 from planeshift.plan.operations import Kind
 from planeshift.plan.shifts import same, stages
 from planeshift.plan.sides import _option, options
@@ -466,6 +467,52 @@ def test_options_that_differ_are_shown_and_secrets_are_not() -> None:
     there = {main: File(b"[a]\nb = 2\npath = /there\n"), fragment: File(b"[a]\npassword = two\n", secret=True)}
     one, other = options(here), options(there)
     assert [_option(k, one[k], other[k]) for k in sorted(one)] == ["! [a] b: 2 -> 1", "! [a] password: *** -> ***", ""]
+
+
+THEIRS = """
+hosts:
+  - {name: a, via: local, address: 127.0.0.2}
+  - {name: x, via: external, address: 127.0.0.8, observe: ssh}
+  - {name: y, via: external, address: 127.0.0.9, observe: ssh}
+databases: {main: {engine: mysql, host: 192.0.2.9}}
+services:
+  keystone:
+    config: config/keystone
+    backends: {vms: {hosts: [x, y], weight: 100}, ours: {hosts: [a], weight: 0}}
+"""
+MAIN = "keystone.conf"
+OURS = b"[DEFAULT]\ndebug = true\nmax_param_size = 1\n"
+
+
+def told(*looks: Foreign) -> list[str]:
+    """What the plan says where traffic moves away from two hosts of somebody else, of which that was seen."""
+    operator = Operator(THEIRS)
+    operator.tree = {f"config/keystone/{MAIN}": OURS, "config/keystone/policy.yaml": b"a: b\n"}
+    operator.foreign = {("keystone", host): seen for host, seen in zip("xy", looks, strict=False)}
+    operator.up()
+    operator.edit(THEIRS.replace("100", "0").replace("weight: 0}}", "weight: 100}}"))
+    return [line for line in next(o for o in operator.plan().operations if o.id == SHIFT).detail if "!" in line]
+
+
+def test_hosts_of_others_are_compared_by_the_operators_files_and_their_secrets_are_not_shown() -> None:
+    same = Foreign({MAIN: OURS, "policy.yaml": b"a: b\n"})
+    assert told(same, same) == []
+    text = b"[DEFAULT]\nmax_param_size = 2\ntypo = 1\n[database]\nconnection = mysql://u:geheim@h/d\n"
+    assert told(Foreign({MAIN: text}), same) == [
+        "! [DEFAULT] debug: unset -> true",
+        "! [DEFAULT] max_param_size: 2 -> 1",
+        "! [DEFAULT] typo: *** -> unset",
+        "! [database] connection: *** -> unset",
+        "! policy.yaml is at ours alone",
+        f"! y has not the same files as x: {MAIN}, policy.yaml",
+    ]
+
+
+def test_of_hosts_that_cannot_be_looked_at_the_plan_says_why() -> None:
+    assert told(Foreign(why="x cannot be reached")) == [
+        "! what vms is configured with is unknown: x: x cannot be reached"
+    ]
+    assert told() == ["! what vms is configured with is unknown: somebody else runs it"]
 
 
 def test_a_side_that_has_too_few_threads_for_what_is_served_now_is_refused() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from planeshift.app import labs
 from planeshift.app.access import access
 from planeshift.app.clusters import LocalImages, clusters
+from planeshift.app.external import look
 from planeshift.app.released import RepositoryCharts
 from planeshift.app.rotation import Rotation
 from planeshift.app.site import Site, host_paths, runtime, ssh_directory
+from planeshift.app.ssh import ssh_client
 from planeshift.drivers import files
 from planeshift.drivers.clock import SystemClock
 from planeshift.drivers.control import LocalControl
@@ -35,7 +36,6 @@ from planeshift.render.desired import HostPaths, driven_unit
 from planeshift.render.servers import ADMINISTRATOR
 
 if TYPE_CHECKING:
-    from planeshift.drivers.ssh.client import Client
     from planeshift.drivers.ssh.host import SshHost
 
 DATABASES = "secrets/databases.yaml"  # who may make users: a database's name → user and password
@@ -66,6 +66,7 @@ def world(site: Site) -> World:
         maker=RandomMaker(),
         control=LocalControl(site.state),
         clock=SystemClock(),
+        foreign=partial(look, site),
         render=lambda secrets, views, shares: build(
             site.cloud, site.tree, secrets, paths, views, shares, charts.views(sources) if sources else {}
         ),
@@ -138,28 +139,6 @@ def _ssh_host(site: Site, host: model.Host, paths: HostPaths) -> SshHost:
     from planeshift.drivers.ssh.host import SshHost
 
     return SshHost(host.name, paths, ssh_client(site, host), ssh_directory(host.ssh or model.Ssh()), os.environ)
-
-
-def ssh_client(site: Site, host: model.Host) -> Client:
-    """The way to a host by ssh."""
-    from planeshift.drivers.ssh.client import Client
-
-    ssh = host.ssh or model.Ssh()
-
-    def path(named: str | None) -> str:
-        return str(site.root / Path(named).expanduser()) if named else ""
-
-    return Client(
-        host.name,
-        ssh.host or host.address,
-        ssh.user,
-        runtime(site.path).parent / "ssh",
-        ssh.port,
-        path(ssh.key),
-        path(ssh.known_hosts),
-        path(ssh.config),
-        os.environ,
-    )
 
 
 def _left(site: Site) -> list[str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from planeshift.app.external import Config, configs
+from planeshift.app.external import look
 from planeshift.app.fleet import fleet
 from planeshift.app.site import Site
 from planeshift.engine.observe import observe
 from planeshift.engine.world import World
-from planeshift.plan.observed import Observed, PodsState, ServerState, UnitState
+from planeshift.plan.observed import Foreign, Observed, PodsState, ServerState, UnitState
 from planeshift.plan.shifts import same
 from planeshift.render import topology
 from planeshift.render.build import edge_unit
-from planeshift.render.files import shared_digest
+from planeshift.render.files import foreign_digest, shared_digest
 
 UNKNOWN = "unknown"
 
@@ -90,7 +90,7 @@ def _buses(world: World, observed: Observed) -> Iterator[Row]:
 
 
 def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
-    hosts, others = topology.hosts(site.cloud), configs(site)
+    hosts, others = topology.hosts(site.cloud), look(site, world.desired.specs)
     for name, spec in world.desired.specs.items():
         for backend, settings in site.cloud.spec.services[name].backends.items():
             served = topology.serves(name, settings)
@@ -103,8 +103,9 @@ def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
                 release = world.desired.releases[name][backend]
                 config = UNKNOWN
                 if external:
-                    seen = others.get((name, host), Config())
-                    config, detail = seen.digest or UNKNOWN, "; ".join(filter(None, [detail, seen.why]))
+                    seen = others.get((name, host), Foreign())
+                    config = foreign_digest(spec, seen.files) or UNKNOWN
+                    detail = "; ".join(filter(None, [detail, seen.why]))
                 elif unit and unit.files:
                     config = shared_digest(spec, unit.files) or "defaults"
                 now = "" if server is None else f" ({server.weight}/256{', withheld' if server.withheld else ''})"

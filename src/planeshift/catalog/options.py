@@ -18,7 +18,7 @@ from planeshift.catalog.portability import finding
 from planeshift.catalog.registry import Known, Option, Registry, normal
 from planeshift.errors import Problem, Where, control_free
 
-__all__ = ["Registry", "check", "parse", "secret_entries", "secret_options"]
+__all__ = ["Registry", "check", "hidden_entries", "parse", "secret_entries", "secret_options"]
 
 _SECRET_NAME = re.compile(
     r"(^|_)(password|passwd|passphrase|secret|kek|access_key|secret_key|private_key|hmac_keys?|encryption_key)\Z"
@@ -48,6 +48,14 @@ def secret_entries(registry: Registry, files: Mapping[str, str]) -> list[Entry]:
     parsed = _own_format(files, registry)
     known = registry.known(entry for file in parsed for entry in file.entries)
     return [e for file in parsed for e in file.entries if _holds_secret(e, known.option(e.section, e.key), registry)]
+
+
+def hidden_entries(registry: Registry, files: Mapping[str, str]) -> list[Entry]:
+    """The entries whose value nobody is to see: secrets, and options that the release does not know, which may be any."""
+    parsed = _own_format(files, registry)
+    known = registry.known(entry for file in parsed for entry in file.entries)
+    options = ((e, known.option(e.section, e.key)) for file in parsed for e in file.entries)
+    return [e for e, option in options if option is None or _holds_secret(e, option, registry)]
 
 
 def secret_options(registry: Registry, files: Mapping[str, str]) -> list[Problem]:

@@ -9,8 +9,9 @@ from planeshift.engine.fleet import known_or_none, members_if_known
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError
 from planeshift.plan.observed import BusState, DatabaseState, EdgeState, Observed, UnitState
+from planeshift.plan.shifts import same
 from planeshift.ports import Cluster
-from planeshift.render.desired import Bind
+from planeshift.render.desired import Bind, Desired
 
 
 def observe(world: World, *, identity: bool = True) -> Observed:
@@ -39,6 +40,7 @@ def observe(world: World, *, identity: bool = True) -> Observed:
         ours = {place for place in ours if place[0] in pods}
         brought = {place: pool.submit(_has, world.clusters[place[0]], place[1]) for place in ours}
         built = pool.submit(world.images.built) if ours else None
+        foreign = pool.submit(world.foreign, _moving(desired))
         seen: dict[str, UnitState] = {}
         for found in units.values():
             seen |= found.result()
@@ -69,7 +71,14 @@ def observe(world: World, *, identity: bool = True) -> Observed:
             applied=world.control.applied(),
             standing=world.control.standing(),
             paused=world.control.paused(),
+            foreign=foreign.result(),
         )
+
+
+def _moving(desired: Desired) -> set[str]:
+    """The services whose traffic, or consumers, are not where the file wants them."""
+    shares = desired.shares
+    return {name.partition("@")[0] for name, wanted in desired.weights.items() if not same(shares[name], wanted)}
 
 
 def _seen(world: World) -> list[tuple[str, Cluster]]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from planeshift.catalog.spec import SecretValue
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.plan.observed import UnitState
+from planeshift.plan.observed import Foreign, UnitState
 from planeshift.plan.shifts import present
 from planeshift.ports import (
     Buses,
@@ -82,6 +82,7 @@ class World:
     prober: Prober
     render: Callable[[SecretValues, Mapping[str, ClusterView], Mapping[str, Shares]], Desired]
     watch: Callable[[Event], None] = lambda event: None  # is told what a shift does
+    foreign: Callable[[Collection[str]], Mapping[tuple[str, str], Foreign]] = lambda services: {}  # of hosts of others
     keep: Keep = unleased
     stopping: threading.Event = field(default_factory=threading.Event)  # set: long operations end where they are
     _desired: Desired | None = None

@@ -146,6 +146,14 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Foreign:
+    """The operator's files of a service on a host that somebody else runs, by path; none, and then why."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class IdentityState:
     """What Keystone holds of us: endpoints by (service type, interface), users with their roles."""
 
@@ -175,6 +183,7 @@ class Observed:
     applied: Mapping[str, str] = field(default_factory=dict)  # what the last applied plan made of each thing
     standing: Mapping[str, Standing] = field(default_factory=dict)  # service → its shift, while there is one
     paused: Mapping[str, Pause] = field(default_factory=dict)  # service → who paused its shifts
+    foreign: Mapping[tuple[str, str], Foreign] = field(default_factory=dict)  # service, host → its files; what moves
     trusted: frozenset[str] = frozenset()  # hosts that hold the trial authority's current certificate
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from planeshift.errors import Problem
 from planeshift.plan.draft import EDGE_CHANGES, UNIT_CHANGES, Draft
+from planeshift.plan.foreign import differences
 from planeshift.plan.made import TRAFFIC, running
 from planeshift.plan.observed import EdgeState, Hold, Standing, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
-from planeshift.plan.sides import differences, too_small
+from planeshift.plan.sides import too_small
 from planeshift.render.consumers import running as consuming
 from planeshift.render.desired import Consumers, Desired
 from planeshift.render.weights import TOLERATED, Shares, achieved, error
@@ -206,7 +207,7 @@ def shifts(draft: Draft) -> Iterator[Operation]:
             Mark.CHANGE,
             summary,
             before | waves.needs(service),
-            (steps, *differences(draft.desired, service, moved, stayed)),
+            (steps, *differences(draft, service, moved, stayed)),
         )
         yield operation
         waves.add(service, operation.id)

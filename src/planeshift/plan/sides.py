@@ -19,21 +19,20 @@ Place = DesiredUnit | DesiredPods
 Options = dict[tuple[str, str], tuple[str, bool]]  # section, option → value, secret
 
 
-def differences(desired: Desired, service: str, moved: str, stayed: str) -> list[str]:
-    """Lines for people: what differs between the effective configuration of two backends, the one that gets more first."""
-    service = service.partition("@")[0]  # a mover's
-    gets, gives = _place(desired, service, moved), _place(desired, service, stayed)
-    lines = list(_releases(desired, service, moved, stayed))
-    if gets is None or gives is None:
-        unknown = " and ".join(name for name, place in ((moved, gets), (stayed, gives)) if place is None)
-        return [*lines, f"! what {unknown} is configured with is unknown: somebody else runs it"]
-    one, other = options(gets.files), options(gives.files)
+def differences(gets: Place, gives: Place) -> list[str]:
+    """Lines for people: what differs between the effective options of two places, the one that gets more first."""
+    return shown(options(gets.files), options(gives.files))
+
+
+def shown(one: Options, other: Options) -> list[str]:
+    """Lines for the options in which two sides differ, as many as a plan shows."""
     found = [line for key in sorted(one.keys() | other.keys()) if (line := _option(key, one.get(key), other.get(key)))]
     rest = [f"! and {len(found) - SHOWN} options more"] if len(found) > SHOWN else []
-    return [*lines, *found[:SHOWN], *rest]
+    return [*found[:SHOWN], *rest]
 
 
-def _place(desired: Desired, service: str, backend: str) -> Place | None:
+def place(desired: Desired, service: str, backend: str) -> Place | None:
+    """What a backend is where we run it: one of its units, or its pods."""
     units = (u for u in desired.units.values() if (u.unit.service, u.unit.backend) == (service, backend))
     pods = (p for p in desired.pods.values() if (p.pods.service, p.pods.backend) == (service, backend))
     return next(units, None) or next(pods, None)
@@ -66,7 +65,8 @@ def _is_place(value: str) -> bool:
     return PurePosixPath(value).is_absolute()
 
 
-def _releases(desired: Desired, service: str, moved: str, stayed: str) -> Iterator[str]:
+def releases(desired: Desired, service: str, moved: str, stayed: str) -> Iterator[str]:
+    """A line where two backends are of different releases, the one that gets more first."""
     new, old = desired.releases[service][moved], desired.releases[service][stayed]
     if new == old:
         return

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from planeshift.catalog import common, inifile
 from planeshift.catalog.spec import Options, SecretValue, ServiceSpec, Site
 from planeshift.render.desired import File, Override, Tree
 from planeshift.render.ini import ini
 
+T = TypeVar("T")
 GENERATED = "Written by planeshift; changes made here are overwritten by the next `planeshift up`."
 
 
@@ -79,20 +81,31 @@ def overrides(spec: ServiceSpec, site: Site, operator: Mapping[str, bytes], decl
                 yield Override(spec.name, entry.section, entry.key, f"{declared}/{path}:{entry.line}")
 
 
+def operators(spec: ServiceSpec, files: Mapping[str, T]) -> dict[str, T]:
+    """Those of a unit's files, by path below its directory, that all backends of a service have in common."""
+    root, fragments = config_directory(spec) + "/", fragments_directory(spec) + "/"
+    generated = {root + spec.layout.main, f"{fragments}50-backend.conf", f"{fragments}90-secrets.conf"}
+    private = tuple(f"{root}{directory}/" for directory in (*spec.key_directories.values(), "secrets"))
+    return {
+        path: value
+        for path, value in files.items()
+        if path.startswith(root) and path not in generated and not path.startswith(private)
+    }
+
+
 def shared_digest(spec: ServiceSpec, digests: Mapping[str, str]) -> str:
     """One digest of the files that all backends of a service have in common: the operator's. Empty without any.
 
     `digests` are those of a unit's files, by path below its directory.
     """
-    root, fragments = config_directory(spec) + "/", fragments_directory(spec) + "/"
-    generated = {root + spec.layout.main, f"{fragments}50-backend.conf", f"{fragments}90-secrets.conf"}
-    private = tuple(f"{root}{directory}/" for directory in (*spec.key_directories.values(), "secrets"))
-    shared = sorted(
-        (path, value)
-        for path, value in digests.items()
-        if path.startswith(root) and path not in generated and not path.startswith(private)
-    )
+    shared = sorted(operators(spec, digests).items())
     return hashlib.sha256(repr(shared).encode()).hexdigest()[:12] if shared else ""
+
+
+def foreign_digest(spec: ServiceSpec, files: Mapping[str, bytes]) -> str:
+    """The same digest of the operator's files of a host that somebody else runs, by path. Empty without any."""
+    laid = operator_paths(spec, files)
+    return shared_digest(spec, {path: File(content).digest(b"") for path, content in laid.items()})
 
 
 def _given_options(secrets: Mapping[str, SecretValue]) -> Options:
