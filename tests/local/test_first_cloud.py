@@ -12,7 +12,10 @@ import stat
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,6 +171,42 @@ def test_an_upload_without_a_token_is_answered_401_and_not_cut_off(cloud: Cloud,
     url = cloud.url(9292, "/v2/images/00000000-0000-0000-0000-000000000000/file")
     answers = [urllib3.request("PUT", url, body=pieces(source), headers=headers, retries=False) for _ in range(8)]
     assert {a.status for a in answers} == {401}
+
+
+def test_more_downloads_than_threads_wait_at_the_edge_which_still_finds_the_service_well(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    """By clients that stop reading. A health check would wait behind them until the service were taken for dead."""
+    source, token = random_file(tmp_path / "source", 50), {"X-Auth-Token": cloud.token()}
+    body = json.dumps({"name": "slow", "disk_format": "raw", "container_format": "bare"})
+    image = cloud.request("POST", 9292, "/v2/images", body, token | {"Content-Type": "application/json"}).json["id"]
+    octets, go = token | {"Content-Type": "application/octet-stream"}, threading.Event()
+    assert cloud.request("PUT", 9292, f"/v2/images/{image}/file", pieces(source), octets, chunked=True).status == 204
+
+    def download() -> bool:
+        asked = urllib.request.Request(cloud.url(9292, f"/v2/images/{image}/file"), headers=token)
+        with urllib.request.urlopen(asked, timeout=300) as answer:
+            first = answer.read(1000)
+            assert go.wait(300)
+            return bool(first + answer.read() == source.read_bytes())
+
+    def waiting() -> tuple[int, int]:
+        rows = cloud.statistics()
+        return int(rows["glance", "vms-here"]["scur"]), int(rows["glance", "BACKEND"]["qcur"])
+
+    with ThreadPoolExecutor(13) as pool:
+        try:
+            downloads = [pool.submit(download) for _ in range(12)]
+            until(lambda: waiting() == (7, 5), waiting)
+            time.sleep(17)  # three checks of five seconds
+            asked = pool.submit(cloud.request, "GET", 9292, "/v2/images", headers=token)
+            until(lambda: waiting() == (7, 6), waiting)
+            assert cloud.statistics()["glance", "vms-here"]["status"] == "UP"
+        finally:
+            go.set()
+        assert all(one.result() for one in downloads)
+        assert asked.result().status == 200
+    assert cloud.request("DELETE", 9292, f"/v2/images/{image}", headers=token).status == 204
 
 
 def pieces(path: Path) -> Iterator[bytes]:

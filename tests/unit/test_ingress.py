@@ -42,7 +42,7 @@ def test_the_edge_sends_one_server_through_a_hop_that_names_the_pods() -> None:
     assert pods.hop == Hop("placement-pods.openstack.k1.internal", "192.0.2.7", 80)
     assert servers["placement", "vms-here"].hop is None
     text = edge.files["haproxy.cfg"].content.decode()
-    assert f"server pods-k1 127.0.0.1:{pods.port} weight" in text
+    assert f"server pods-k1 127.0.0.1:{pods.port} maxconn {pods.at_once} weight" in text
     hop = text.split("listen placement-pods-k1\n")[1].split("\n\n")[0]
     assert "http-request set-header Host placement-pods.openstack.k1.internal" in hop
     assert "server ingress 192.0.2.7:80" in hop

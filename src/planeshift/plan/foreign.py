@@ -56,11 +56,11 @@ def _side(draft: Draft, service: str, backend: str) -> Files | str:
 
 
 def _looks(draft: Draft, service: str, backend: str) -> dict[str, Foreign]:
-    """What was seen on the hosts of a backend, those whose turn comes first at the edge first."""
+    """What was seen on the hosts of a backend, in the order in which the edges have them."""
     servers = (
         server
-        for edge in draft.desired.edges.values()
-        for frontend in edge.frontends
+        for _, frontends in draft.desired.fronts.values()
+        for frontend in frontends
         if frontend.service == service
         for server in frontend.servers
         if server.backend == backend

@@ -256,6 +256,7 @@ class Server:
     """A server line of the edge. `host` is a cluster where the server is a node of it.
 
     With a hop, `address` and `port` are the edge's own: what it is sent there goes on to the controller.
+    `at_once` is how many requests it is given, 0 without a limit: more wait at the edge, for whichever server is free first.
     """
 
     name: str
@@ -266,6 +267,7 @@ class Server:
     host: str
     external: bool
     hop: Hop | None = None
+    at_once: int = 0
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ defaults
     timeout server 10m
     timeout http-request 30s
     timeout http-keep-alive 1m
-    timeout queue 30s
+    timeout queue 1m
     timeout check 5s
 """
 
@@ -136,7 +136,8 @@ listen {frontend.service}-{server.name}
 
 def _server(server: Server, weights: bool) -> str:
     weight = f" weight {server.weight}" if weights else ""
-    return f"    server {server.name} {_address(server.address)}:{server.port}{weight}"
+    limit = f" maxconn {server.at_once}" if server.at_once else ""
+    return f"    server {server.name} {_address(server.address)}:{server.port}{limit}{weight}"
 
 
 def _tls(bind: Bind, directory: str) -> str:

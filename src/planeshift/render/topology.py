@@ -392,9 +392,11 @@ def _servers(
     `hop` is the edge's own address for what goes to an ingress controller.
     """
     known, backend = hosts(cloud), cloud.spec.services[service].backends[name]
+    limit = _at_once(cloud, service, backend)
     for host in backend.hosts:
-        port = backend_port(cloud, service, backend, known[host])
-        yield Server(f"{name}-{host}", name, known[host].address, port, 0, host, known[host].via == "external"), 1
+        port, external = backend_port(cloud, service, backend, known[host]), known[host].via == "external"
+        at_once = 0 if external else limit
+        yield Server(f"{name}-{host}", name, known[host].address, port, 0, host, external, at_once=at_once), 1
     if not backend.cluster:
         return
     view, release_ = views.get(backend.cluster, ClusterView()), f"{service}-{name}"
@@ -402,22 +404,33 @@ def _servers(
     if declared.ingress:
         to = Hop(ingress_host(declared, release_), declared.ingress.address, declared.ingress.port)
         port = node_port(service, backend)
-        yield Server(f"{name}-{backend.cluster}", name, hop, port, 0, backend.cluster, False, to), 1
+        yield Server(f"{name}-{backend.cluster}", name, hop, port, 0, backend.cluster, False, to, limit), 1
         return
     if declared.expose == "loadbalancer":
         address = view.balancers.get(release_)
         usual = catalog.service(service).components[0].port
         if address:
-            yield Server(f"{name}-{backend.cluster}", name, address, usual, 0, backend.cluster, False), 1
+            yield Server(f"{name}-{backend.cluster}", name, address, usual, 0, backend.cluster, False, at_once=limit), 1
         return
     ready = view.ready.get(release_, {})
     for node, address in sorted(view.nodes.items()):
         port = node_port(service, backend)
         # Before the first pod is ready nothing is known: all nodes alike, and the edge's checks tell them apart.
         yield (
-            Server(f"{name}-{node}", name, address, port, 0, backend.cluster, False),
+            Server(f"{name}-{node}", name, address, port, 0, backend.cluster, False, at_once=limit),
             ready.get(node, 0 if ready else 1),
         )
+
+
+def _at_once(cloud: model.Cloud, service: str, backend: model.Backend) -> int:
+    """How many requests a server of a backend is given at once: as many as its threads, but for one that health checks find
+    free. A node may have all pods of a cluster's. 0 where a stock chart says how many threads there are.
+    """
+    if backend.chart:
+        return 0
+    main = next(c for c in components(cloud, service, backend) if c.wsgi)
+    pods = backend.autoscale.max if backend.autoscale else backend.replicas or REPLICAS
+    return (pods if backend.cluster else 1) * max(1, main.workers * main.threads - 1)
 
 
 def binds(cloud: model.Cloud, edge: model.Edge, port: int) -> tuple[Bind, ...]:
