@@ -198,10 +198,10 @@ def test_more_downloads_than_threads_wait_at_the_edge_which_still_finds_the_serv
         try:
             downloads = [pool.submit(download) for _ in range(12)]
             until(lambda: waiting() == (7, 5), waiting)
-            time.sleep(17)  # three checks of five seconds
+            time.sleep(22)  # three checks of five seconds, and what is between them
             asked = pool.submit(cloud.request, "GET", 9292, "/v2/images", headers=token)
             until(lambda: waiting() == (7, 6), waiting)
-            assert cloud.statistics()["glance", "vms-here"]["status"] == "UP"
+            assert cloud.statistics()["glance", "vms-here"]["status"].startswith("UP")
         finally:
             go.set()
         assert all(one.result() for one in downloads)
