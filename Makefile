@@ -80,7 +80,7 @@ golden: $(DEV)  ## rewrite the golden files; review them with git diff
 	@PLANESHIFT_GOLDEN=write $(BIN)/pytest -q tests/golden tests/transcripts
 
 bench: setup $(DEV)     ## measure what benchmarks/README.md records
-	@for part in run images charts sealing lab pods; do $(BIN)/python benchmarks/$$part.py || exit 1; done
+	@for part in run images charts sealing lab pods scheduling; do $(BIN)/python benchmarks/$$part.py || exit 1; done
 
 clean:           ## remove the environment
 	rm -rf $(VENV)
