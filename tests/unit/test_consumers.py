@@ -16,7 +16,7 @@ from planeshift.app.site import Site
 from planeshift.app.status import status
 from planeshift.drivers.memory import Killed, Memory
 from planeshift.drivers.memory.data import Data
-from planeshift.drivers.memory.faults import Moment
+from planeshift.drivers.memory.faults import Call, Moment
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError
 from planeshift.model.load import load
@@ -172,6 +172,31 @@ def test_a_new_side_that_takes_no_messages_is_sent_back_and_held(operator: Opera
     operator.data.deaf.clear()
     operator.up()
     assert takes(operator) == {"c2/nova/new", "c3/nova/new"}
+
+
+def test_what_a_killed_run_has_started_is_waited_for_before_the_old_side_stops(operator: Operator) -> None:
+    """Its processes run, but it takes no messages yet, or never will."""
+    started = {"c2/nova/new"}
+    operator.data.deaf |= started
+    seen: list[set[str]] = []
+
+    def killed(memory: Memory, world: World) -> None:
+        def look(call: Call, moment: Moment) -> None:
+            if started <= takes(operator):
+                memory.faults.kill[call.index] = moment
+
+        memory.faults.watch = look
+
+    def watched(memory: Memory, world: World) -> None:
+        memory.faults.watch = lambda call, moment: seen.append(takes(operator))
+
+    with pytest.raises(Killed):
+        operator.up(prepare=killed)
+    with pytest.raises(PlaneshiftError) as caught:
+        operator.up(prepare=watched)
+    assert "nova-conductor on c2 was not heard of" in caught.value.problems[0].why
+    assert all("c1/nova/old" in those for those in seen)
+    assert takes(operator) == {"c1/nova/old"}
 
 
 def test_messages_that_nobody_takes_send_it_back(operator: Operator) -> None:

@@ -39,6 +39,7 @@ class Taking:
         self.found = world.desired.consumers[name]
         self.units = [i for those in self.found.units.values() for i in those]
         self.bad: dict[str, str] = {}
+        self._seen: frozenset[str] = frozenset()  # units that were seen to take messages, by this run
         self._looked = float("-inf")
         self._since: dict[
             str, tuple[float, int]
@@ -48,15 +49,19 @@ class Taking:
     # --- moving
 
     def join(self, shares: Shares, *, back: bool = False) -> None:
-        """Start what runs by these shares. Raises Deaf where it does not take messages in time, unless it is a way back."""
+        """Start what runs by these shares. Raises Deaf where it does not take messages in time, unless it is a way back.
+
+        What runs already may have been started by a run that was killed before it took any: it is waited for as well.
+        """
         wanted, states = running(self.found, shares), self._states()
         missing = [i for i in self.units if i in wanted and not _runs(self.world, i, states)]
+        doubted = missing if back else [i for i in self.units if i in wanted and (i in missing or i not in self._seen)]
         began = self.world.clock.monotonic()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self._start, dict.fromkeys(of_pods(i) or i for i in missing)))
         there = {i for i in self.units if i in wanted or _runs(self.world, i, states)}
         told = began
-        while missing and (silent := self._silent(missing, there, began)):
+        while doubted and (silent := self._silent(doubted, there, began)):
             now = self.world.clock.monotonic()
             if now - began > (BACK if back else JOIN):
                 if back:
@@ -67,6 +72,7 @@ class Taking:
                 self.say(f"waiting since {now - began:.0f} s: {silent[0]}")
             self.alive()
             self.world.clock.sleep(LOOK)
+        self._seen |= wanted
 
     def leave(self, shares: Shares) -> None:
         """Stop what has no share: it takes nothing more, and finishes what it holds."""
