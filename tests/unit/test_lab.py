@@ -39,6 +39,11 @@ def problem(spec: str) -> Problem:
     return found
 
 
+def test_zones_are_named_as_in_a_cloud_file() -> None:
+    found = complete("  zones: [A, nova.B_2]\n  hosts: [{name: a, zone: nova.B_2}]\n")
+    assert [z.name for z in found.zones] == ["A", "nova.B_2"] and found.hosts[0].zone == "nova.B_2"
+
+
 @pytest.mark.parametrize(
     ("spec", "code", "line"),
     [
@@ -47,6 +52,7 @@ def problem(spec: str) -> Problem:
         ("  hosts: [{name: a}, {name: a}]\n", "PS208", 5),
         ("  hosts: [{name: 'a{1..2}'}, {name: a2}]\n", "PS208", 5),
         ("  zones: [a]\n  hosts: [{name: a, zone: b}]\n", "PS207", 6),
+        ("  zones: [-a]\n  hosts: [{name: a}]\n", "PS107", 5),
         ("  zones: [a, a]\n  hosts: [{name: a}]\n", "PS208", 5),
         ("  hosts: [{name: a, disc: 1GiB}]\n", "PS106", 5),
         ("  hosts: [{name: a, disk: 1TB}]\n", "PS107", 5),

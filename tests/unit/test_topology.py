@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planeshift.app.site import open_site
 from planeshift.cli.root import cli
 from planeshift.errors import PlaneshiftError
 from planeshift.model import cloud as model
@@ -196,6 +197,13 @@ def test_a_cell_goes_with_its_zone_and_its_servers_with_the_cell() -> None:
 def test_without_its_database_a_cells_servers_run_on_and_nobody_reaches_them() -> None:
     row = whatif.without(cloud_of(LOOP), ["messaging:main"]).row("cell:cell1")
     assert (row.verdict, row.after, row.why) == ("down", 20, "messaging:main is down")
+
+
+def test_where_a_cell_does_not_say_how_many_compute_nodes_it_has_those_that_we_run_count() -> None:
+    cloud = open_site(str(Path(__file__).parents[2] / "examples/cells/cloud.yaml")).cloud
+    row = whatif.without(cloud, ["host:compute3b"]).row("cell:cell3")
+    assert (row.verdict, row.before, row.after, row.later) == ("fewer", 2, 1, 1)
+    assert whatif.without(cloud, ["messaging:cell3"]).row("cell:cell3").after == 2
 
 
 def test_without_the_only_edge_no_client_reaches_anything() -> None:

@@ -34,6 +34,8 @@ def _wide(text: str) -> str:
 
 Network = Annotated[str, AfterValidator(_network)]
 WideNetwork = Annotated[str, AfterValidator(_wide)]
+# As a cloud file names zones, as far as a node's label can say it, so that both call them the same.
+Zone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}(MiB|GiB)$")]
 
 
@@ -87,7 +89,7 @@ class LabHost(Noun):
     """A machine made of Linux namespaces: a plain host, or, with `cluster`, a Kubernetes node."""
 
     name: Name
-    zone: Name | None = Field(None, description="the zone that it is in; default: the first")
+    zone: Zone | None = Field(None, description="the zone that it is in; default: the first")
     cluster: Name | None = Field(
         None, description="the cluster that it is a node of; the first one named runs its control plane"
     )
@@ -100,7 +102,7 @@ class LabHost(Noun):
 class LabSpec(Noun):
     """Zones, hosts and their network."""
 
-    zones: list[Name] = Field(default=["a"], min_length=1, max_length=20, description="each a network that can be cut")
+    zones: list[Zone] = Field(default=["a"], min_length=1, max_length=20, description="each a network that can be cut")
     network: Network = Field("172.30.0.0/24", description="the hosts' network; the machine has its first address")
     pods: WideNetwork = Field("10.212.0.0/16", description="the pods' network: a /24 of it for each node")
     cluster_services: Network = Field("10.213.0.0/20", description="the network of Kubernetes' Services")

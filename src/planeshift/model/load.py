@@ -195,6 +195,7 @@ def _wrong_value(item: Any, path: Path, name: str, document: Document) -> Proble
 _PATTERN_WORDS = {
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name has lower-case letters, digits and inner dashes, 63 at most",
     r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$": "a host name has letters, digits, dots and inner dashes",
+    r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$": "a zone's name has letters, digits and, inside, any of `-_.`",
     r"^20[0-9]{2}\.[12]$": 'a release is named like "2026.2"',
     r"^[0-9A-Za-z][0-9A-Za-z.:-]{0,252}$": "not a host name or address",
     EXACT: "one exact version, such as 1.2.3",

@@ -222,20 +222,29 @@ class _Without:
         return Row(f"service:{service}", "fewer" if less else "as before", before, after, later, why)
 
     def _cell(self, cell: model.Cell) -> Row:
-        name, computes = f"cell:{cell.name}", cell.computes.expected
+        name = f"cell:{cell.name}"
         own = [r for r in self.rows.values() if r.thing.startswith("component:") and r.thing.endswith(f"@{cell.name}")]
+        before, after, later = self._computes(cell, own)
         leans = [f"database:{cell.database}", f"messaging:{cell.messaging}"]
         down = [f"{t} is {_word(self.rows[t])}" for t in leans if not self._up(t)]
         down += [f"no {r.thing.partition('/')[2].partition('@')[0]} is left" for r in own if r.verdict == "down"]
         here = {name, f"zone:{cell.zone}"} & self.lost
         if here:
             why = f"{here.pop()} is gone, and its compute nodes with it"
-            return Row(name, "down", computes, 0, 0, "; ".join([why, *down]))
+            return Row(name, "down", before, 0, 0, "; ".join([why, *down]))
         if down:
-            return Row(name, "down", computes, computes, computes, "; ".join(down))
+            return Row(name, "down", before, after, later, "; ".join(down))
         less = [r for r in own if r.verdict == "fewer"]
         why = "; ".join(dict.fromkeys(r.why for r in less))
-        return Row(name, "fewer" if less else "as before", computes, computes, computes, why)
+        return Row(name, "fewer" if less else "as before", before, after, later, why)
+
+    def _computes(self, cell: model.Cell, own: Sequence[Row]) -> tuple[int, int, int]:
+        """How many compute nodes a cell has, and keeps: those that it says it has, else those that we run."""
+        if cell.computes.expected:
+            return (cell.computes.expected,) * 3
+        programs = {spec.cells.compute for spec in topology.ours(self.cloud).values() if spec.cells}
+        ours = [r for r in own if r.thing.partition("/")[2].partition("@")[0] in programs]
+        return sum(r.before for r in ours), sum(r.after for r in ours), sum(r.later for r in ours)
 
     def _notes(self) -> Iterator[str]:
         outside = [s.id for s in self.servers.values() if s.outside]

@@ -1,0 +1,3 @@
+CREATE USER IF NOT EXISTS planeshift@'%';
+ALTER USER planeshift@'%' IDENTIFIED BY '';
+GRANT ALL PRIVILEGES ON *.* TO planeshift@'%' WITH GRANT OPTION;
