@@ -58,7 +58,7 @@ def seen(desired: Desired, **changes: object) -> Observed:
 
 def mapped(desired: Desired) -> list[CellState]:
     return [
-        CellState(f"uuid-{c.name}", c.name, c.transport, c.connection, hosts=frozenset(c.computes))
+        CellState(f"uuid-{c.name}", c.name, c.transport, c.mapped, hosts=frozenset(c.computes))
         for c in desired.cells.values()
     ]
 
@@ -100,6 +100,15 @@ def test_a_password_that_changed_reaches_the_mapping(desired: Desired) -> None:
     assert [o.summary for o in plan.operations if o.kind == Kind.MAP_CELL] == ["cell       c1: another password"]
     top = next(o for o in plan.operations if o.id == "start:here/nova/vms")
     assert "map-cell:nova@c1" in top.needs
+
+
+def test_who_asks_all_cells_does_not_wait_long_for_one_and_its_migration_does(desired: Desired) -> None:
+    zero, first = mapped(desired)
+    assert first.connection == f"{desired.cells['nova@c1'].connection}&read_timeout=20"
+    recorded = replace(first, connection=desired.cells["nova@c1"].connection)
+    plan = plan_build(desired, seen(desired, cells={"nova": (zero, recorded)}))
+    said = [o.summary for o in plan.operations if o.kind == Kind.MAP_CELL]
+    assert said == ["cell       c1: other words to its database"]
 
 
 def test_a_cell_that_is_renamed_keeps_its_mapping(desired: Desired) -> None:

@@ -157,6 +157,7 @@ class Cells:
     mapped: str  # SQL above the cells: uuid, compute node
     members: str  # SQL of a cell's database: compute nodes
     reports: str  # SQL of a cell's database: host, program, disabled, seconds since it was heard of
+    asked: str  # how the URL of a cell's database ends for those that ask every cell: one may be gone without a word
     late: str  # what a program's log says where a call over the message bus was not answered in time
 
 

@@ -190,6 +190,7 @@ def run(
 
 
 def _cell_environment(world: World, name: str) -> dict[str, str]:
+    """Of a migration of a cell's database, which may take long."""
     cell = world.desired.cells[name]
     spec = world.desired.specs[cell.service].cells
     return dict(spec.environment(cell.connection, cell.transport)) if spec else {}
@@ -218,9 +219,12 @@ def _map_cell(world: World, operation: Operation, say: Say) -> None:
 
 
 def _manage(world: World, cell: DesiredCell, command: tuple[str, ...], uuid: str, say: Say) -> None:
+    """A command that records a cell, or asks it."""
+    spec = world.desired.specs[cell.service].cells
+    environment = dict(spec.environment(cell.mapped, cell.transport)) if spec else {}
     place = world.desired.place(world.desired.databases[cell.service].unit)
     filled = tuple(word.replace("{name}", cell.name).replace("{uuid}", uuid) for word in command)
-    run(world, place, filled, _cell_environment(world, cell.database), say)
+    run(world, place, filled, environment, say)
 
 
 def _remove_cell(world: World, operation: Operation, say: Say) -> None:

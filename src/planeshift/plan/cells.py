@@ -51,12 +51,20 @@ def _ready(draft: Draft, cell: DesiredCell) -> frozenset[str]:
 def _changes(cell: DesiredCell, state: CellState) -> Iterator[str]:
     if cell.name != state.name:
         yield f"it was called {state.name}"
-    if cell.connection != state.connection:
-        yield f"another {'password' if _place(cell.connection) == _place(state.connection) else 'database'}"
+    if cell.mapped != state.connection:
+        yield _other_database(cell.mapped, state.connection)
     if cell.transport != state.transport:
         yield f"another {'password of its bus' if _place(cell.transport) == _place(state.transport) else 'message bus'}"
     if cell.enabled is state.disabled:
         yield "new servers are sent to it" if cell.enabled else "no new servers are sent to it"
+
+
+def _other_database(wanted: str, recorded: str) -> str:
+    if _place(wanted) != _place(recorded):
+        return "another database"
+    return (
+        "another password" if wanted.partition("?")[0] != recorded.partition("?")[0] else "other words to its database"
+    )
 
 
 def _distinct(draft: Draft, cell: DesiredCell, known: tuple[CellState, ...]) -> bool:

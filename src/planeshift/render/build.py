@@ -168,7 +168,7 @@ class _Builder:
         """The cells, for nobody to read: what runs above them keeps them in memory, and so is started anew with them."""
         if place.cell or not catalog.service(place.service).cells:
             return {}
-        lines = [f"{c.name} {c.enabled} {c.connection} {c.transport}" for c in self.cells(place.service)]
+        lines = [f"{c.name} {c.enabled} {c.mapped} {c.transport}" for c in self.cells(place.service)]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return {"cells": File(f"{digest}\n".encode(), mode=0o600, secret=True)}
 
@@ -232,7 +232,8 @@ class _Builder:
             connection = self.sites.cell_database_url(service, cell)
             transport = self.sites.transport_url(service, cell)
             computes = {u.host: u.id for u in units if u.cell == cell}
-            yield DesiredCell(cell, service, connection, transport, enabled.get(cell, True), computes)
+            asked = found.asked if found and connection else ""
+            yield DesiredCell(cell, service, connection, transport, enabled.get(cell, True), asked, computes)
 
     def _database(self, service: str, places: list[Unit | Pods]) -> DesiredDatabase:
         newest = max(place.release for place in places)

@@ -371,12 +371,18 @@ class DesiredCell:
     connection: str = field(repr=False)
     transport: str = field(repr=False)
     enabled: bool = True
+    asked: str = ""  # how its database's URL ends for those that ask every cell
     computes: Mapping[str, str] = field(default_factory=dict)  # compute node of ours → its unit's id
 
     @property
     def database(self) -> str:
         """The name of its database."""
         return f"{self.service}@{self.name}"
+
+    @property
+    def mapped(self) -> str:
+        """Its database's URL as it is recorded above the cells."""
+        return self.connection + self.asked
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from planeshift.catalog.spec import (
 )
 
 COMPUTE = "nova-compute"
+SILENCE = 20  # seconds that whoever asks all cells waits for the database of one
 _CELLS = ("nova-manage", "cell_v2")
 _CLIENTS = ("placement", "glance", "service_user", "neutron", "cinder")  # sections of other services' clients
 
@@ -167,6 +168,9 @@ SERVICE = ServiceSpec(
         reports="SELECT host, `binary`, disabled, TIMESTAMPDIFF(SECOND, "
         "COALESCE(last_seen_up, updated_at, created_at), UTC_TIMESTAMP()) FROM services WHERE deleted = 0",
         compute=COMPUTE,
+        # Nova's minute for each cell (`CELL_TIMEOUT`) does not hold for a list of servers, which waits for its queries one
+        # by one, and a connection to a database whose host is gone says nothing for a quarter of an hour (tcp_retries2).
+        asked=f"&read_timeout={SILENCE}",
         late="MessagingTimeout",
     ),
     defaults=_defaults,
