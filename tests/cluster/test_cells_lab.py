@@ -214,7 +214,7 @@ def test_servers_boot_in_every_cell_and_there_is_nothing_left_to_do(cloud: Cloud
     )
     server = json.loads(made)
     assert server["status"] == "ACTIVE"
-    loop.delete("one", server["id"])
+    loop.delete(server["id"])
     loop.assert_nothing_lost()
     assert "Nothing to do" in cloud.run("up", "--yes").stdout
 
@@ -242,12 +242,12 @@ def test_what_whatif_says_of_zone_a_is_what_cutting_it_takes(cloud: Cloud, api: 
                 status, shown = api.nova("GET", f"/servers/{servers[node]}")
                 assert (status, shown["server"]["status"]) == (200, "ACTIVE" if alive else "UNKNOWN"), (node, shown)
             if alive:
-                loop.delete(there[0], loop.boot(there[0]))
+                loop.delete(loop.boot(there[0]))
     finally:
         cloud.rig.fault("mend", "A")
     agree(look, before)
     cloud.run("up", "--yes")
     assert "Nothing to do" in cloud.run("up", "--yes").stdout
-    for node, server in servers.items():
-        loop.delete(node, server)
+    for server in servers.values():
+        loop.delete(server)
     loop.assert_nothing_lost()
