@@ -14,20 +14,25 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lost import held
-from rig import Cloud, kill, until
+from rig import Cloud, kill, random_file, until
 
 from planeshift.openloop import Flow, Load, Step, load
 
 pytestmark = pytest.mark.xdist_group("local-own")
 
 RATE = 40
+ELSEWHERE = 19988  # a port from which Glance may fetch images
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +41,14 @@ def two(clouds: Callable[..., Cloud]) -> Iterator[Cloud]:
     cloud = clouds("two", "keystone", "glance")
     with cloud.edited() as spec:
         spec["services"]["glance"]["shift"] = {"time": 2, "steps": [10, 50, 100]}
+        spec["services"]["glance"]["config"] = "config/glance"
         spec["services"]["glance"]["backends"] = {
             "old": {"hosts": ["here"], "weight": 100},
             "new": {"hosts": ["here"], "weight": 0, "port": 19392},
         }
+    (cloud.root / "config/glance").mkdir(parents=True, exist_ok=True)
+    fetches = f"[import_filtering_opts]\nallowed_hosts = [{cloud.host}]\nallowed_ports = [{ELSEWHERE}]\n"
+    (cloud.root / "config/glance/glance-api.conf").write_text(fetches)
     cloud.up()
     cloud.wait_up()
     yield cloud
@@ -235,3 +244,99 @@ def test_the_runtime_socket_is_gone_and_the_shift_goes_on_by_the_master(two: Clo
         assert weights(two) == {"old": 256, "new": 0}
     assert found.failures == []
     two.settles()
+
+
+# --- what takes longer than a shift
+
+PIECE = bytes(range(256)) * 256
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A file that comes by halves: the second when the event is set."""
+
+    go = threading.Event()
+    asked = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(2 * len(PIECE)))
+        self.end_headers()
+        self.wfile.write(PIECE)
+        Slow.asked.set()
+        Slow.go.wait(120)
+        self.wfile.write(PIECE)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+def made(cloud: Cloud, token: dict[str, str]) -> str:
+    """An image without content."""
+    body = json.dumps({"name": "x", "disk_format": "raw", "container_format": "bare"})
+    answer = cloud.request("POST", 9292, "/v2/images", body, token | {"Content-Type": "application/json"})
+    return str(answer.json["id"])
+
+
+def status(cloud: Cloud, token: dict[str, str], image: str) -> str:
+    return str(cloud.request("GET", 9292, f"/v2/images/{image}", headers=token).json["status"])
+
+
+def test_transfers_and_an_import_end_where_they_began_though_that_side_is_retired(two: Cloud, tmp_path: Path) -> None:
+    token, source = {"X-Auth-Token": two.token()}, random_file(tmp_path / "source", 50)
+    octets = token | {"Content-Type": "application/octet-stream"}
+    read, sent, there = threading.Event(), threading.Event(), made(two, token)
+    assert two.request("PUT", 9292, f"/v2/images/{there}/file", source.read_bytes(), octets).status == 204
+    uploaded, imported = made(two, token), made(two, token)
+
+    def download() -> bool:
+        asked = urllib.request.Request(two.url(9292, f"/v2/images/{there}/file"), headers=token)
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            first = answer.read(1000)
+            assert read.wait(120)
+            return bool(first + answer.read() == source.read_bytes())
+
+    def halves() -> Iterator[bytes]:
+        yield PIECE
+        assert sent.wait(120)
+        yield PIECE
+
+    def upload() -> int:
+        return two.request("PUT", 9292, f"/v2/images/{uploaded}/file", halves(), octets, chunked=True).status
+
+    with ThreadingHTTPServer((two.host, ELSEWHERE), Slow) as server, ThreadPoolExecutor() as pool:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        method = {"name": "web-download", "uri": f"http://{two.host}:{ELSEWHERE}/image"}
+        asked = json.dumps({"method": method})
+        headers = token | {"Content-Type": "application/json"}
+        try:
+            # One thing after the other where something is written, since SQLite has one writer.
+            begun = [pool.submit(download), pool.submit(upload)]
+            until(lambda: status(two, token, uploaded) == "saving", "the upload is under way")
+            assert two.request("POST", 9292, f"/v2/images/{imported}/import", asked, headers).status == 202
+            until(lambda: Slow.asked.is_set(), "Glance fetches the image")
+            assert int(two.statistics()["glance", "old-here"]["scur"]) == 2
+            assert shift(two, "new").code == 0
+            retiring = pool.submit(two.run, "retire", "glance", "old", "--yes")
+            until(lambda: ("glance", "old-here") not in two.statistics(), "the edge knows the old side no longer")
+            assert not any(one.done() for one in (*begun, retiring))
+            sent.set()
+            assert begun[1].result() == 204
+            read.set()
+            assert begun[0].result()
+            assert not retiring.done()
+            Slow.go.set()
+            assert retiring.result().code == 0
+        finally:
+            for event in (sent, read, Slow.go):
+                event.set()
+            server.shutdown()
+    assert status(two, token, imported) == "active"
+    assert two.request("GET", 9292, f"/v2/images/{imported}/file", headers=token).body == 2 * PIECE
+    assert two.pids("glance/old", "glance-api") == []
+    for one in (there, uploaded, imported):
+        assert two.request("DELETE", 9292, f"/v2/images/{one}", headers=token).status == 204
+    with two.edited() as spec:
+        spec["services"]["glance"]["backends"]["old"] = {"hosts": ["here"], "weight": 0}
+    two.up()
+    two.wait_up()
+    assert shift(two, "old").code == 0

@@ -51,8 +51,9 @@ class Component:
     workers: int = 2
     threads: int = 4
     streams: bool = False  # a request may last as long as a transfer, and must not keep others waiting
-    # Seconds that requests in flight may take when the program is told to stop.
+    # Seconds that requests in flight may take when the program is told to stop, and what goes on after their answers.
     drain: int = 60
+    finish: str = ""  # module:function of the latter, which a worker that ends calls, and waits for
     command: tuple[str, ...] = ()  # what to run, where it is no WSGI application
     where: frozenset[Where] = frozenset({"top"})  # above all cells, or in each
     usual: bool = True  # whether a backend that names no components runs it

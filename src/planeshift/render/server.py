@@ -49,6 +49,13 @@ def post_request(worker, request, environ, response):
         while time.monotonic() < end and request.body.read(1 << 16):
             pass
 """
+_FINISH = """
+
+def worker_exit(server, worker):
+    # Before Python ends: it would end all thread pools first, and work fail that needs one.
+    from {module} import {function}
+    {function}()
+"""
 WSGI_MODULE = "planeshift_wsgi"
 _TITLES = {"SPT_NOENV": "1"}  # else a process title is written over the environment, and our marker with it
 
@@ -73,7 +80,7 @@ def files(unit: Unit, component: Component, directory: str, wsgi: str) -> dict[s
         "threads": component.threads,
         "proc_name": unit.id,
     }
-    result = {SERVER: File((_settings(component, directory, directory, own) + _MARKS + _REST).encode())}
+    result = {SERVER: File((_settings(component, directory, directory, own) + _MARKS + _rest(component)).encode())}
     if "\n" in wsgi:
         result[f"{WSGI_MODULE}.py"] = File(wsgi.encode())
     if unit.httpd:
@@ -83,10 +90,17 @@ def files(unit: Unit, component: Component, directory: str, wsgi: str) -> dict[s
 
 def pod_files(component: Component, directory: str, wsgi: str) -> dict[str, str]:
     """The server's own files in a pod, which says in GUNICORN_CMD_ARGS how many serve, and where."""
-    result = {SERVER: _settings(component, directory, "/run/planeshift", {"proc_name": component.name}) + _REST}
+    result = {
+        SERVER: _settings(component, directory, "/run/planeshift", {"proc_name": component.name}) + _rest(component)
+    }
     if "\n" in wsgi:
         result[f"{WSGI_MODULE}.py"] = wsgi
     return result
+
+
+def _rest(component: Component) -> str:
+    module, _, function = component.finish.partition(":")
+    return _REST + (_FINISH.format(module=module, function=function) if function else "")
 
 
 def _settings(component: Component, directory: str, run: str, own: Mapping[str, object]) -> str:

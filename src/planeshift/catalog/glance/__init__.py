@@ -67,6 +67,7 @@ SERVICE = ServiceSpec(
             threads=8,
             streams=True,
             drain=600,
+            finish="glance.common.wsgi_app:drain_workers",  # imports
             use=Use(13, 117, 1.0, common.MEASURED),
         ),
     ),

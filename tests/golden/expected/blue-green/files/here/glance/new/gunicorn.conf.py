@@ -47,3 +47,9 @@ def post_request(worker, request, environ, response):
         end = time.monotonic() + 30
         while time.monotonic() < end and request.body.read(1 << 16):
             pass
+
+
+def worker_exit(server, worker):
+    # Before Python ends: it would end all thread pools first, and work fail that needs one.
+    from glance.common.wsgi_app import drain_workers
+    drain_workers()
