@@ -53,8 +53,9 @@ _FINISH = """
 
 def worker_exit(server, worker):
     # Before Python ends: it would end all thread pools first, and work fail that needs one.
-    from {module} import {function}
-    {function}()
+    if worker.booted:
+        from {module} import {function}
+        {function}()
 """
 WSGI_MODULE = "planeshift_wsgi"
 _TITLES = {"SPT_NOENV": "1"}  # else a process title is written over the environment, and our marker with it

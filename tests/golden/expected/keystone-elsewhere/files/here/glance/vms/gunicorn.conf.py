@@ -51,5 +51,6 @@ def post_request(worker, request, environ, response):
 
 def worker_exit(server, worker):
     # Before Python ends: it would end all thread pools first, and work fail that needs one.
-    from glance.common.wsgi_app import drain_workers
-    drain_workers()
+    if worker.booted:
+        from glance.common.wsgi_app import drain_workers
+        drain_workers()
