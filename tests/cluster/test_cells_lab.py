@@ -251,3 +251,50 @@ def test_what_whatif_says_of_zone_a_is_what_cutting_it_takes(cloud: Cloud, api: 
     for server in servers.values():
         loop.delete(server)
     loop.assert_nothing_lost()
+
+
+# --- the cells' conductors move
+
+WAVES = [["cell1"], ["cell2", "cell3"]]
+
+
+@pytest.fixture
+def doubled(cloud: Cloud) -> Iterator[Cloud]:
+    """Each cell has a second place for its conductor, on its first compute node."""
+    before = cloud.file.read_text()
+    whole = yaml.safe_load(before)
+    nova = whole["spec"]["services"]["nova"]
+    nova["shift"] = {"steps": [100], "time": 4, "waves": WAVES}
+    nova["backends"]["cell{1..3}"]["weight"] = 100
+    nova["backends"]["new{1..3}"] = {"hosts": ["compute{}a"], "cell": "cell{}", "weight": 0}
+    cloud.file.write_text(yaml.safe_dump(whole, sort_keys=False))
+    cloud.run("up", "--yes")
+    yield cloud
+    cloud.file.write_text(before)
+    cloud.run("up", "--yes")
+
+
+def shifted(cloud: Cloud) -> dict[str, tuple[str, str]]:
+    """When the last shift of each cell began and ended."""
+    found = {}
+    for log in sorted((cloud.file.parent / ".planeshift/shifts").glob("*/events.jsonl")):
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        found[events[0]["service"]] = (events[0]["at"], events[-1]["at"])
+    return found
+
+
+def test_cells_move_in_waves_under_a_boot_loop_and_nothing_is_lost(doubled: Cloud, api: Api) -> None:
+    nodes = [f"compute{number}a" for number in (1, 2, 3)]
+    with BootLoop(api, nodes) as loop:
+        loop.flow(3)
+        for target, other in (("new", "cell"), ("cell", "new")):
+            doubled.run("shift", "nova@cell{1..3}", f"{target}{{}}=100", "--yes")
+            rows = {r["backend"]: r for r in doubled.rows() if r["service"] == "nova"}
+            assert {rows[f"{target}{n}"]["health"] for n in (1, 2, 3)} == {"up"}, rows
+            assert {rows[f"{other}{n}"]["detail"] for n in (1, 2, 3)} == {"idle"}, rows
+            times = shifted(doubled)
+            one, two, three = (times[f"nova@cell{number}"] for number in (1, 2, 3))
+            assert one[1] <= min(two[0], three[0]) and max(two[0], three[0]) < min(two[1], three[1]), times
+            loop.flow(3)
+    loop.assert_nothing_lost()
+    assert "Nothing to do" in doubled.run("up", "--yes").stdout

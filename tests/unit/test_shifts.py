@@ -6,8 +6,10 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from worlds import Operator, assert_serves, ids
@@ -22,6 +24,7 @@ from planeshift.engine.world import World, unleased
 from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.model.edit import remove, set_number
 from planeshift.model.load import load
+from planeshift.model.ranges import expand, fill, member
 from planeshift.plan.build import build
 from planeshift.plan.observed import Foreign
 from planeshift.plan.operations import Kind
@@ -428,6 +431,58 @@ def test_a_weight_is_set_where_it_stands_or_added_and_all_else_stays() -> None:
     assert "vms: {hosts: [here], weight: 90}   # as ever" in text
     assert "        pods:\n          weight: 10\n          cluster: k1\n\n    heat" in text
     assert set_number(text, (*BACKENDS, "vms", "weight"), 5) == text.replace("90", "5")
+
+
+RANGES = """\
+spec:
+  services:
+    glance:   # comments stay
+      backends:
+        vms: {hosts: [here]}
+        "c{1..3}":   # cells
+          hosts: ["h{}"]
+          weight: 100
+        "d{1..3}": {hosts: ["g{}"], weight: 0}
+
+        # the last one
+
+  # at the end
+"""
+FLOW = (
+    'spec: {services: {glance: {backends: {vms: {}, "c{1..3}": {hosts: [x], weight: 100}, "d{1..3}": {}}}}}  # one line'
+)
+
+
+def said(text: str) -> dict[str, Any]:
+    """The backends that a text speaks of."""
+    found: dict[str, Any] = {}
+    for key, item in yaml.safe_load(text)["spec"]["services"]["glance"]["backends"].items():
+        for index, name in enumerate(expand(key)):
+            found[name] = found.get(name, {}) | fill(item, member(key, index))
+    return found
+
+
+def test_one_of_a_range_gets_an_entry_of_its_own_until_all_are_alike() -> None:
+    text = RANGES
+    for number in (1, 2, 3):
+        text = set_number(text, (*BACKENDS, f"c{number}", "weight"), 0)
+        if number < 3:
+            assert "weight: 0}\n        c1: {weight: 0}\n" in text
+    assert text == RANGES.replace("weight: 100", "weight: 0")
+
+
+@given(
+    st.sampled_from([RANGES, FLOW]),
+    st.lists(st.tuples(st.sampled_from("cd"), st.integers(1, 3), st.sampled_from([0, 7, 100])), max_size=9),
+)
+def test_whatever_is_set_is_what_the_text_says_and_the_rest_stays(text: str, edits: list[tuple[str, int, int]]) -> None:
+    comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+    for kind, number, weight in edits:
+        expected = said(text)
+        expected[f"{kind}{number}"]["weight"] = weight
+        text = set_number(text, (*BACKENDS, f"{kind}{number}", "weight"), weight)
+        assert said(text) == expected
+        assert [line.partition("#")[2] for line in text.splitlines() if "#" in line] == comments
 
 
 def test_a_backend_is_removed_and_all_else_stays() -> None:

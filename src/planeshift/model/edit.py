@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from planeshift.errors import PlaneshiftError, Problem, Where
+from planeshift.model import ranges
 
 Keys = tuple[str, ...]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -15,9 +16,21 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def set_number(text: str, path: Keys, value: int, file: str = "the file") -> str:
     """The text with the number at `path` set; the key is added to its mapping where it is not there.
 
-    `text` is a valid cloud file. Raises PlaneshiftError (PS809) where it cannot be edited by a program: the mapping that
-    the key belongs to is not there, or stands elsewhere under an anchor.
+    One of several entries that a range stands for gets an entry of its own, which refines it; once all of them have the same
+    number, the range has it. `text` is a valid cloud file. Raises PlaneshiftError (PS809) where it cannot be edited by a
+    program: the mapping that the key belongs to is not there, or stands elsewhere under an anchor.
     """
+    entries = _mapping(text, path[:-2], file)
+    if whole := _range_of(entries, path[-2]):
+        if not any(key.value == path[-2] for key, _ in entries.value):
+            text = _appended(text, entries, f"{_written(path[-2])}: {{{path[-1]}: {value}}}")
+        else:
+            text = _set(text, path, value, file)
+        return _gathered(text, path, whole, file)
+    return _set(text, path, value, file)
+
+
+def _set(text: str, path: Keys, value: int, file: str) -> str:
     parent = _mapping(text, path[:-1], file)
     for key, node in parent.value:
         if key.value == path[-1]:
@@ -31,6 +44,46 @@ def set_number(text: str, path: Keys, value: int, file: str = "the file") -> str
     first_key, _ = parent.value[0]
     start = first_key.start_mark.index
     return f"{text[:start]}{entry}\n{' ' * first_key.start_mark.column}{text[start:]}"
+
+
+def _range_of(entries: yaml.MappingNode, name: str) -> str:
+    """The key with a range that stands for an entry of this name, among others; empty without one."""
+    keys = [key.value for key, _ in entries.value if key.value != name and ranges.RANGE.search(str(key.value))]
+    return next((key for key in keys if name in ranges.expand(key)), "")
+
+
+def _written(name: str) -> str:
+    """A name as a key of YAML: some words must be quoted."""
+    return str(yaml.safe_dump(name, width=1000)).partition("\n")[0]
+
+
+def _appended(text: str, entries: yaml.MappingNode, entry: str) -> str:
+    """The text with one more entry behind the others of a mapping."""
+    _, last = entries.value[-1]
+    if entries.flow_style:
+        return f"{text[: last.end_mark.index]}, {entry}{text[last.end_mark.index :]}"
+    end, indent = _end_of(text, last), " " * entries.value[0][0].start_mark.column
+    return f"{text[:end]}{'' if text[:end].endswith(chr(10)) else chr(10)}{indent}{entry}\n{text[end:]}"
+
+
+def _gathered(text: str, path: Keys, whole: str, file: str) -> str:
+    """The text in which a range has the number that all its members were given, if it is one and the same."""
+    members = ranges.expand(whole)
+    there = {key.value: node for key, node in _mapping(text, path[:-2], file).value}
+    said = [_only(there[name], path[-1]) if name in there else None for name in members]
+    if said[0] is None or len(set(said)) > 1:
+        return text
+    text = _set(text, (*path[:-2], whole, path[-1]), int(said[0]), file)
+    for name in members:
+        text = remove(text, (*path[:-2], name), file)
+    return text
+
+
+def _only(node: yaml.Node, name: str) -> str | None:
+    """The text of a mapping's value, if it has this key and no other."""
+    if isinstance(node, yaml.MappingNode) and [key.value for key, _ in node.value] == [name]:
+        return str(node.value[0][1].value)
+    return None
 
 
 def remove(text: str, path: Keys, file: str = "the file") -> str:
