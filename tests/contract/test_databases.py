@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -173,6 +175,31 @@ def test_what_a_killed_backup_has_left_goes_with_the_next_one(tmp_path: Path) ->
         path.write_text("half")
     made = LocalDatabases(tmp_path).back_up(database, "", quiet)
     assert sorted(other.parent.iterdir()) == sorted([other, Path(made)])
+
+
+# Pages of a transaction that was not ended are in the file already, and those of before in a journal beside it.
+KILLED = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("CREATE TABLE alembic_version (version_num)")
+connection.execute("INSERT INTO alembic_version VALUES ('one')")
+connection.execute("BEGIN")
+connection.execute("UPDATE alembic_version SET version_num = 'two'")
+connection.execute("CREATE TABLE t (x)")
+connection.executemany("INSERT INTO t VALUES (?)", [("x" * 4000,)] * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_had_not_finished_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "k.sqlite"
+    database = DesiredDatabase("keystone", "sqlite", "sqlite://", str(path), "here", "u", "2026.2", frozenset())
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert (tmp_path / "k.sqlite-journal").stat().st_size
+    state = LocalDatabases(tmp_path).state(database, "", "")
+    assert (state.reachable, state.heads, state.problem) == (True, frozenset({"one"}), ""), state
+    assert not (tmp_path / "k.sqlite-journal").exists()
 
 
 def test_there_is_no_backup_of_what_is_not_there(databases: Rig) -> None:

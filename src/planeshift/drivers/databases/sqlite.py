@@ -84,7 +84,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a database with what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-journal", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
@@ -92,7 +92,20 @@ def _remove(path: Path) -> None:
 def _open(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=30)
     try:
+        if mode == "ro":
+            _recover(path, connection)
         yield connection
         connection.commit()
     finally:
         connection.close()
+
+
+def _recover(path: Path, reader: sqlite3.Connection) -> None:
+    """Let SQLite take back what a writer that was killed had not finished: nobody can read before, and no reader may."""
+    try:
+        reader.execute(_TABLES).fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY):
+            raise
+        with _open(path, "rw") as writer:
+            writer.execute(_TABLES).fetchall()
