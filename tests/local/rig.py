@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -317,6 +318,21 @@ class Cloud:
         answer = self.request("POST", 5000, "/v3/auth/tokens", json.dumps(body), {"Content-Type": "application/json"})
         assert answer.status == 201, answer
         return answer.headers["x-subject-token"]
+
+    def image(self, token: Mapping[str, str]) -> str:
+        """An image of Glance's without content."""
+        body = json.dumps({"name": "x", "disk_format": "raw", "container_format": "bare"})
+        answer = self.request("POST", 9292, "/v2/images", body, {**token, "Content-Type": "application/json"})
+        assert answer.status == 201, answer
+        return str(answer.json["id"])
+
+    def read_in_halves(self, path: str, token: Mapping[str, str], go: threading.Event) -> bytes:
+        """What Glance answers, by a client that stops reading until the event is set."""
+        asked = urllib.request.Request(self.url(9292, path), headers=dict(token))
+        with urllib.request.urlopen(asked, timeout=300) as answer:
+            first: bytes = answer.read(1000)
+            assert go.wait(300)
+            return first + bytes(answer.read())
 
     def statistics(self) -> dict[tuple[str, str], dict[str, str]]:
         """HAProxy's own: (frontend or backend, server) → values."""

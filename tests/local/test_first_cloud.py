@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,8 +150,7 @@ def openstack(environment: dict[str, str], *arguments: str) -> str:
 
 def test_an_upload_in_chunks_of_unknown_length(cloud: Cloud, tmp_path: Path) -> None:
     source, token = random_file(tmp_path / "source", 50), {"X-Auth-Token": cloud.token()}
-    body = json.dumps({"name": "chunked", "disk_format": "raw", "container_format": "bare"})
-    image = cloud.request("POST", 9292, "/v2/images", body, token | {"Content-Type": "application/json"}).json["id"]
+    image = cloud.image(token)
     octets = token | {"Content-Type": "application/octet-stream"}
     try:
         answer = cloud.request("PUT", 9292, f"/v2/images/{image}/file", pieces(source), octets, chunked=True)
@@ -178,17 +176,12 @@ def test_more_downloads_than_threads_wait_at_the_edge_which_still_finds_the_serv
 ) -> None:
     """By clients that stop reading. A health check would wait behind them until the service were taken for dead."""
     source, token = random_file(tmp_path / "source", 50), {"X-Auth-Token": cloud.token()}
-    body = json.dumps({"name": "slow", "disk_format": "raw", "container_format": "bare"})
-    image = cloud.request("POST", 9292, "/v2/images", body, token | {"Content-Type": "application/json"}).json["id"]
+    image = cloud.image(token)
     octets, go = token | {"Content-Type": "application/octet-stream"}, threading.Event()
     assert cloud.request("PUT", 9292, f"/v2/images/{image}/file", pieces(source), octets, chunked=True).status == 204
 
     def download() -> bool:
-        asked = urllib.request.Request(cloud.url(9292, f"/v2/images/{image}/file"), headers=token)
-        with urllib.request.urlopen(asked, timeout=300) as answer:
-            first = answer.read(1000)
-            assert go.wait(300)
-            return bool(first + answer.read() == source.read_bytes())
+        return cloud.read_in_halves(f"/v2/images/{image}/file", token, go) == source.read_bytes()
 
     def waiting() -> tuple[int, int]:
         rows = cloud.statistics()

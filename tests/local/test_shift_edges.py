@@ -123,7 +123,9 @@ def test_of_a_pair_of_edges_one_dies_and_the_other_covers_for_it(edges: Edges) -
         edges.cloud.up()  # somebody else's begins where its file says
         with edges.shift("old") as process:
             until(lambda: edges.weights("edge")["old"] > 0, "a step was taken")
-            for pid in edges.cloud.pids("edge/edge2", "haproxy"):
+            there = edges.cloud.pids("edge/edge2", "haproxy")
+            assert there
+            for pid in there:
                 with contextlib.suppress(ProcessLookupError):
                     kill(pid)
             _, err = process.communicate(timeout=180)

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -270,13 +269,6 @@ class Slow(BaseHTTPRequestHandler):
         pass
 
 
-def made(cloud: Cloud, token: dict[str, str]) -> str:
-    """An image without content."""
-    body = json.dumps({"name": "x", "disk_format": "raw", "container_format": "bare"})
-    answer = cloud.request("POST", 9292, "/v2/images", body, token | {"Content-Type": "application/json"})
-    return str(answer.json["id"])
-
-
 def status(cloud: Cloud, token: dict[str, str], image: str) -> str:
     return str(cloud.request("GET", 9292, f"/v2/images/{image}", headers=token).json["status"])
 
@@ -284,16 +276,12 @@ def status(cloud: Cloud, token: dict[str, str], image: str) -> str:
 def test_transfers_and_an_import_end_where_they_began_though_that_side_is_retired(two: Cloud, tmp_path: Path) -> None:
     token, source = {"X-Auth-Token": two.token()}, random_file(tmp_path / "source", 50)
     octets = token | {"Content-Type": "application/octet-stream"}
-    read, sent, there = threading.Event(), threading.Event(), made(two, token)
+    read, sent, there = threading.Event(), threading.Event(), two.image(token)
     assert two.request("PUT", 9292, f"/v2/images/{there}/file", source.read_bytes(), octets).status == 204
-    uploaded, imported = made(two, token), made(two, token)
+    uploaded, imported = two.image(token), two.image(token)
 
     def download() -> bool:
-        asked = urllib.request.Request(two.url(9292, f"/v2/images/{there}/file"), headers=token)
-        with urllib.request.urlopen(asked, timeout=120) as answer:
-            first = answer.read(1000)
-            assert read.wait(120)
-            return bool(first + answer.read() == source.read_bytes())
+        return two.read_in_halves(f"/v2/images/{there}/file", token, read) == source.read_bytes()
 
     def halves() -> Iterator[bytes]:
         yield PIECE

@@ -46,9 +46,9 @@ def _look(site: Site, service: str, host: model.Host) -> Foreign:
 
 
 def _by_ssh(site: Site, service: str, host: model.Host) -> dict[str, bytes]:
-    names = operator_files(site.tree, config_path(site.cloud, service))
     from planeshift.drivers.ssh.reading import read_files
 
+    names = operator_files(site.tree, config_path(site.cloud, service))
     project = topology.ours(site.cloud)[service].layout.project
     return read_files(ssh_client(site, host), f"{ETC}/{project}", names)
 

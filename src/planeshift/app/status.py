@@ -90,7 +90,8 @@ def _buses(world: World, observed: Observed) -> Iterator[Row]:
 
 
 def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
-    hosts, others = topology.hosts(site.cloud), look(site, world.desired.specs)
+    hosts, moving = topology.hosts(site.cloud), {service for service, _ in observed.foreign}
+    others = {**observed.foreign, **look(site, world.desired.specs.keys() - moving)}
     for name, spec in world.desired.specs.items():
         for backend, settings in site.cloud.spec.services[name].backends.items():
             served = topology.serves(name, settings)

@@ -45,17 +45,20 @@ def check(files: Mapping[str, str], registry: Registry, allow: Collection[str] =
 
 def secret_entries(registry: Registry, files: Mapping[str, str]) -> list[Entry]:
     """The entries that hold a secret in the clear: a secret option, or a URL with a password."""
-    parsed = _own_format(files, registry)
-    known = registry.known(entry for file in parsed for entry in file.entries)
-    return [e for file in parsed for e in file.entries if _holds_secret(e, known.option(e.section, e.key), registry)]
+    return [entry for entry, option in _options(registry, files) if _holds_secret(entry, option, registry)]
 
 
 def hidden_entries(registry: Registry, files: Mapping[str, str]) -> list[Entry]:
     """The entries whose value nobody is to see: secrets, and options that the release does not know, which may be any."""
-    parsed = _own_format(files, registry)
-    known = registry.known(entry for file in parsed for entry in file.entries)
-    options = ((e, known.option(e.section, e.key)) for file in parsed for e in file.entries)
-    return [e for e, option in options if option is None or _holds_secret(e, option, registry)]
+    found = _options(registry, files)
+    return [entry for entry, option in found if option is None or _holds_secret(entry, option, registry)]
+
+
+def _options(registry: Registry, files: Mapping[str, str]) -> list[tuple[Entry, Option | None]]:
+    """Every entry of the files that oslo.config reads, with what the release knows of it."""
+    entries = [entry for file in _own_format(files, registry) for entry in file.entries]
+    known = registry.known(entries)
+    return [(entry, known.option(entry.section, entry.key)) for entry in entries]
 
 
 def secret_options(registry: Registry, files: Mapping[str, str]) -> list[Problem]:

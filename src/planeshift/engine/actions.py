@@ -113,7 +113,8 @@ def _migrate(world: World, operation: Operation, say: Say) -> None:
     place = world.desired.place(database.unit)
     if isinstance(place, DesiredUnit):
         world.hosts[place.unit.host].make_directories(place.directories)
-    extra = _cell_environment(world, database.name) if database.cell else {}
+    cell = world.desired.cells[database.name] if database.cell else None
+    extra = _cell_environment(world, cell, cell.connection) if cell else {}  # which may be silent for long
     world.databases.migrating(database.name, step)
     for command in commands(migration_of(world.desired.specs[database.service], database), step):
         run(world, place, command, extra, say)
@@ -189,11 +190,10 @@ def run(
 # --- cells
 
 
-def _cell_environment(world: World, name: str) -> dict[str, str]:
-    """Of a migration of a cell's database, which may take long."""
-    cell = world.desired.cells[name]
+def _cell_environment(world: World, cell: DesiredCell, connection: str) -> dict[str, str]:
+    """Of a command that is told a cell's bus, and its database by this URL."""
     spec = world.desired.specs[cell.service].cells
-    return dict(spec.environment(cell.connection, cell.transport)) if spec else {}
+    return dict(spec.environment(connection, cell.transport)) if spec else {}
 
 
 def _map_cell(world: World, operation: Operation, say: Say) -> None:
@@ -220,11 +220,9 @@ def _map_cell(world: World, operation: Operation, say: Say) -> None:
 
 def _manage(world: World, cell: DesiredCell, command: tuple[str, ...], uuid: str, say: Say) -> None:
     """A command that records a cell, or asks it."""
-    spec = world.desired.specs[cell.service].cells
-    environment = dict(spec.environment(cell.mapped, cell.transport)) if spec else {}
     place = world.desired.place(world.desired.databases[cell.service].unit)
     filled = tuple(word.replace("{name}", cell.name).replace("{uuid}", uuid) for word in command)
-    run(world, place, filled, environment, say)
+    run(world, place, filled, _cell_environment(world, cell, cell.mapped), say)
 
 
 def _remove_cell(world: World, operation: Operation, say: Say) -> None:

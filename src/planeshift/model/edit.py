@@ -48,7 +48,7 @@ def _set(text: str, path: Keys, value: int, file: str) -> str:
 
 def _range_of(entries: yaml.MappingNode, name: str) -> str:
     """The key with a range that stands for an entry of this name, among others; empty without one."""
-    keys = [key.value for key, _ in entries.value if key.value != name and ranges.RANGE.search(str(key.value))]
+    keys = [key.value for key, _ in entries.value if key.value != name and ranges.RANGE.search(key.value)]
     return next((key for key in keys if name in ranges.expand(key)), "")
 
 
