@@ -24,7 +24,7 @@ def taken(collector: Collector, count: int) -> list[Request]:
 
 def counted(collector: Collector) -> tuple[int, int]:
     """Requests and failures of all servers."""
-    counters = collector.counters().values()
+    counters = (collector.counters() or {}).values()
     return sum(c.requests for c in counters), sum(c.failed for c in counters)
 
 
@@ -61,6 +61,15 @@ def test_two_may_collect_at_once_each_for_itself(edge: EdgeRig) -> None:
             edge.request()
             assert len(taken(other, 1)) == 1
         assert len(taken(one, 2)) == 2
+
+
+def test_one_that_cannot_be_asked_tells_no_counts(edge: EdgeRig) -> None:
+    edge.start()
+    with edge.traffic.collect(edge.unit) as collector:
+        edge.request()
+        assert len(taken(collector, 1)) == 1
+        edge.hosts.port.stop(edge.unit)
+        assert collector.counters() is None
 
 
 def test_a_reload_loses_and_repeats_nothing_and_the_older_process_ends(edge: EdgeRig) -> None:

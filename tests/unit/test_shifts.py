@@ -17,6 +17,7 @@ from worlds import Operator, assert_serves, ids
 from planeshift.app.status import _weight
 from planeshift.drivers.memory import Killed, Memory
 from planeshift.drivers.memory.data import EdgeData, ProcessData, ServerData
+from planeshift.drivers.memory.traffic import MemoryCollector
 from planeshift.drivers.prober import Access, RoundTrips
 from planeshift.engine.observe import observe
 from planeshift.engine.readiness import EVERY, Readiness
@@ -32,6 +33,7 @@ from planeshift.plan.shifts import same, stages
 from planeshift.plan.sides import _option, options
 from planeshift.render import rules
 from planeshift.render.desired import File, driven_unit
+from planeshift.traffic.gates import Counters
 from planeshift.traffic.lines import Request
 
 SHIFT = f"{Kind.SHIFT}:keystone"
@@ -194,6 +196,44 @@ def test_a_log_that_is_silent_about_what_the_edge_serves_sends_all_back(operator
     assert caught.value.problems[0].code == "PS610"
     assert "its log has not told of 1 of them" in caught.value.problems[0].why
     assert weights(operator)["two-b"] == 0
+
+
+@pytest.mark.parametrize("call", range(30, 36))
+def test_lines_that_come_while_the_edge_is_asked_are_not_ahead_of_what_it_counts(operator: Operator, call: int) -> None:
+    calls = iter(range(10_000))
+
+    def serve(memory: Memory, world: World) -> None:
+        request = Request(0.0, "keystone", "two-b", 200, 5, 5, "--", False, "GET /v3")
+        memory.faults.watch = lambda seen, moment: (
+            memory.mishaps.is_served(EDGE, *[request] * 100)
+            if (seen.name, moment) == ("traffic.traffic", "before") and next(calls) == call
+            else None
+        )
+
+    operator.edit(spec(100).replace("keystone: {", "keystone: {shift: {time: 1200}, "))
+    operator.up(prepare=serve)
+    assert next(calls) > 36 and weights(operator)["two-b"] == 256
+
+
+def test_an_edge_that_cannot_be_asked_for_a_while_has_lost_no_lines(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(10_000))
+    counters = MemoryCollector.counters
+
+    def asked(collector: MemoryCollector) -> Mapping[tuple[str, str], Counters] | None:
+        return None if 30 < next(looks) < 60 else counters(collector)
+
+    def serve(memory: Memory, world: World) -> None:
+        request = Request(0.0, "keystone", "two-b", 200, 5, 5, "--", False, "GET /v3")
+        memory.faults.watch = lambda seen, moment: (
+            memory.mishaps.is_served(EDGE, request) if (seen.name, moment) == ("edge.state", "before") else None
+        )
+
+    monkeypatch.setattr(MemoryCollector, "counters", asked)
+    operator.edit(spec(100).replace("keystone: {", "keystone: {shift: {time: 1200}, "))
+    operator.up(prepare=serve)
+    assert next(looks) > 60 and weights(operator)["two-b"] == 256
 
 
 def test_what_answers_slowly_sends_all_back(operator: Operator) -> None:

@@ -69,10 +69,8 @@ class CountCollector:
     def lost(self) -> int:
         return 0
 
-    def counters(self) -> _Counts:
-        with contextlib.suppress(OSError):
-            self._tally.look(*_counts(self._path))
-        return self._tally.counts()
+    def counters(self) -> _Counts | None:
+        return self._tally.look(self._path)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -118,10 +116,8 @@ class RingCollector:
         with self._lock:
             return self._dropped + self._unreadable
 
-    def counters(self) -> _Counts:
-        with contextlib.suppress(OSError):
-            self._tally.look(*_counts(self._path))
-        return self._tally.counts()
+    def counters(self) -> _Counts | None:
+        return self._tally.look(self._path)
 
     def close(self) -> None:
         """End."""
@@ -190,14 +186,19 @@ class _Tally:
         self._before: dict[tuple[str, str], Counters] = {k: _less(Counters(), c) for k, c in counts.items()}
         self._now = dict(counts)
 
-    def look(self, pid: str, counts: _Counts) -> None:
-        """What is counted at the moment, and by which process."""
+    def look(self, path: str) -> _Counts | None:
+        """What is counted since the beginning; None where HAProxy does not answer."""
+        try:
+            pid, counts = _counts(path)
+        except OSError:
+            return None
         if pid != self._pid or any(c.requests < self._now.get(k, c).requests for k, c in counts.items()):
-            self._before = dict(self.counts())
+            self._before = dict(self._whole())
             self._pid = pid
         self._now = dict(counts)
+        return self._whole()
 
-    def counts(self) -> _Counts:
+    def _whole(self) -> _Counts:
         """Since the beginning."""
         return {
             k: replace(_plus(self._before.get(k, Counters()), c), in_flight=c.in_flight) for k, c in self._now.items()

@@ -73,6 +73,7 @@ class Shift:
         self.told: list[events.Event] = []
         self.began = world.clock.monotonic()
         self.returning = False
+        self.counted: dict[str, Mapping[tuple[str, str], Counters]] = {}  # unit of the edge → what it counted last
         self.requests = self.failed = 0
         self.failures: deque[Request] = deque(maxlen=EVIDENCE_LINES)
 
@@ -220,15 +221,20 @@ class Shift:
         collectors: Iterable[Collector],
         window: list[tuple[str, Request]],
     ) -> None:
-        """Take what ended; and what edges count, and their checks say, of the service's servers."""
-        logged, unlogged, lost = dict[str, Counters](), dict[str, Counters](), 0
+        """Take what ended; and what edges count, and their checks say, of the service's servers.
+
+        Lines are taken before they are counted, so that what is told is never ahead of what is counted.
+        """
+        logged, unlogged, lost, silent = dict[str, Counters](), dict[str, Counters](), 0, False
         for unit, collector in zip(self._units(), collectors, strict=True):
+            taken, now = collector.take(), collector.counters()
+            silent |= now is None and unit not in self.unlogged
+            self.counted[unit] = self.counted.get(unit, {}) if now is None else now
             counts = unlogged if unit in self.unlogged else logged
-            for (place, server), counted in collector.counters().items():
+            for (place, server), counted in self.counted[unit].items():
                 backend = self.backends.get((unit, place, server))
                 if backend:
                     counts[backend] = _sum(counts.get(backend, Counters()), counted)
-            taken = collector.take()
             found = [(b, r) for r in taken if (b := self.backends.get((unit, r.service, r.server)))]
             self.judge.add(found)
             window += found
@@ -242,7 +248,8 @@ class Shift:
             self.failures += failures
         down, trip = self._down(), self.proving.look(number)
         unready = {**self.readiness.look(), **self._unready(shares)}
-        seen = Evidence(lost=lost, counters=logged, unlogged=unlogged, down=down, unready=unready, probe=trip)
+        answers = None if silent else logged
+        seen = Evidence(lost=lost, counters=answers, unlogged=unlogged, down=down, unready=unready, probe=trip)
         self.judge.evidence(seen)
 
     def _unready(self, shares: Mapping[str, float]) -> dict[str, str]:

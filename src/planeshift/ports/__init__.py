@@ -304,8 +304,10 @@ class Collector(Protocol):
     def lost(self) -> int:
         """How many lines of the log were lost or could not be read, in all: by HAProxy, or since nobody took them."""
 
-    def counters(self) -> Mapping[tuple[str, str], Counters]:
+    def counters(self) -> Mapping[tuple[str, str], Counters] | None:
         """HAProxy's own counts by (frontend, server), since the collecting began and across reloads.
+
+        None where it cannot be asked at the moment.
 
         Lines of requests that they count as answered have come, or come within moments, but for those in flight.
         """

@@ -169,9 +169,9 @@ class Judge:
             before = (self._evidence.unlogged or {}).get(backend, Counters())
             more, failed = counted.requests - before.requests, counted.failed - before.failed
             self.count(backend, "", Figures(max(0, more), max(0, min(more, failed))))
-        ours = [counted for backend, counted in (seen.counters or {}).items() if backend in self.moved | self.stayed]
-        self._silence.answered = sum(counted.requests for counted in ours)
-        self._silence.in_flight = sum(counted.in_flight for counted in ours)
+        if seen.counters is not None:
+            ours = [counted for backend, counted in seen.counters.items() if backend in self.moved | self.stayed]
+            self._silence.count(sum(c.requests for c in ours), sum(c.in_flight for c in ours))
         self._evidence = seen
         if seen.probe is not None:
             self._probes[not seen.probe.ok] += 1

@@ -13,21 +13,25 @@ class Silence:
     """Of one shift. HAProxy counts an answer as it begins, and writes a line when it has ended."""
 
     told: int = 0  # lines, of the whole shift
-    answered: int = 0  # answers, as counted
-    in_flight: int = 0  # requests that have no line yet
+    _answered: int = 0  # answers, as counted
+    _ahead: int = 0  # of the lines, the answers were when last counted
+    _in_flight: int = 0  # requests that had no line yet
     _least: int = 0  # by which answers were ahead of lines at least: requests without an answer have lines, too
     _before: int = 0
     _since: float | None = None
 
     def begin_step(self) -> None:
         """A step begins."""
-        self._least, self._before, self._since = self.answered - self.told, self.answered, None
+        self._least, self._before, self._since = self._ahead, self._answered, None
+
+    def count(self, answered: int, in_flight: int) -> None:
+        """What the edge counts, of the whole shift, no sooner than all that was told: else lines seem to be ahead."""
+        self._answered, self._in_flight, self._ahead = answered, in_flight, answered - self.told
+        self._least = min(self._least, self._ahead)
 
     def untold(self, now: float) -> str:
         """How many answers of the step the log did not tell of, if that is too many for too long; else nothing."""
-        ahead = self.answered - self.told
-        self._least = min(self._least, ahead)
-        missing, answers = ahead - self._least - self.in_flight, self.answered - self._before
+        missing, answers = self._ahead - self._least - self._in_flight, self._answered - self._before
         if missing <= (1 - TOLD) * answers:
             self._since = None
             return ""

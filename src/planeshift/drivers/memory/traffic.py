@@ -26,8 +26,12 @@ class MemoryTraffic(Port):
 
     @port(changes=False)
     def _begin(self, unit: str) -> None:
-        if not any(p.edge is not None for p in processes.of(self.data, unit)):
+        if not self.answers(unit):
             raise PlaneshiftError(Problem("PS607", f"HAProxy of {unit} cannot be reached"))
+
+    def answers(self, unit: str) -> bool:
+        """Whether an edge can be asked."""
+        return any(p.edge is not None for p in processes.of(self.data, unit))
 
     @port(changes=False)
     def traffic(self, unit: str) -> TrafficData:
@@ -51,7 +55,9 @@ class MemoryCollector:
     def lost(self) -> int:
         return self._port.traffic(self._unit).lost - self._lost
 
-    def counters(self) -> Mapping[tuple[str, str], Counters]:
+    def counters(self) -> Mapping[tuple[str, str], Counters] | None:
+        if not self._port.answers(self._unit):
+            return None
         return {name: self._since(name, now) for name, now in self._port.traffic(self._unit).counters.items()}
 
     def _since(self, name: tuple[str, str], now: Counters) -> Counters:
