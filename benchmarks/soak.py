@@ -1,6 +1,6 @@
 """Add up runs of shifts under load, of one evening or of many days: a table of all of them, and what they come to.
 
-    PLANESHIFT_RECORD=soak.jsonl make soak          # or pieces of it, with PLANESHIFT_SHIFTS and PLANESHIFT_RATE
+    PLANESHIFT_RECORD=soak.jsonl make soak          # or pieces of it, with PLANESHIFT_SHIFTS, PLANESHIFT_RATE and PLANESHIFT_STEP
     python benchmarks/soak.py soak.jsonl [--record]
 
 Every run of the file is in the table: those that failed, and those that were cut off and told nothing, too. `--record`
@@ -21,9 +21,9 @@ from planeshift.openloop.openstack import CHEAP
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- soak -->\n", "<!-- end of soak -->"
 HEAD = (
-    "| begun (UTC) | commit | cheap/s | shifts | cheap requests | failed | dear requests | failed | sent back "
+    "| begun (UTC) | commit | cheap/s | steps of | shifts | cheap requests | failed | dear requests | failed | sent back "
     "| added p99, cheap | a step took effect: median, longest | how it ended |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -48,13 +48,14 @@ def table(lines: list[dict[str, Any]]) -> str:
     rows = [_row(begin, end) for begin, end in runs]
     told = [end for _, end in runs if end]
     whole = f"{len(runs)} runs, {len(runs) - len(told)} cut off"
-    rows.append(_cells(f"**{whole}**", "", "", *_figures(told), ""))
+    rows.append(_cells(f"**{whole}**", "", "", "", *_figures(told), ""))
     return f"`python benchmarks/soak.py`: {'; '.join(machines)}.\n\n{HEAD}{''.join(rows)}"
 
 
 def _row(begin: dict[str, Any], end: dict[str, Any] | None) -> str:
     how = "cut off" if end is None else end["why"].replace("|", "\\|") or f"whole, load {end['load']}"
-    return _cells(begin["at"], f"`{begin['commit']}`", f"{begin['rate']:g}", *_figures([end] if end else []), how)
+    run = begin["at"], f"`{begin['commit']}`", f"{begin['rate']:g}", f"{begin['step']} s"
+    return _cells(*run, *_figures([end] if end else []), how)
 
 
 def _figures(ends: list[dict[str, Any]]) -> tuple[str, ...]:

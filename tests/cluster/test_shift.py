@@ -32,7 +32,8 @@ SOAK = bool(os.environ.get("PLANESHIFT_SOAK"))
 SHIFTS = int(os.environ.get("PLANESHIFT_SHIFTS", "100" if SOAK else "12"))  # each of one service, to the pods or back
 CHEAP, DEAR = (1_000_000, 50_000) if SOAK else (50_000, 3_000)  # requests, at least
 RATE = int(os.environ.get("PLANESHIFT_RATE", "100"))  # of cheap ones a second: what two cores bear, all for it
-STEPS = ("--steps", "10,25,50,100", "--time", "2s")
+STEP = int(os.environ.get("PLANESHIFT_STEP", "5" if SOAK else "2"))  # seconds that each step is watched
+STEPS = ("--steps", "10,25,50,100", "--time", f"{STEP}s")
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_two_services_move_to_pods_and_back_and_no_request_is_lost(
 ) -> None:
     assert cloud.operations() == []
     run, began = Run(), time.time()
-    with recorded(run.record, rate=RATE):
+    with recorded(run.record, rate=RATE, step=STEP):
         with load(cheap_and_dear(cloud, RATE, 1.02 * RATE * DEAR / CHEAP)) as run.tally:
             for number in range(SHIFTS):
                 run.shift(cloud, ("keystone", "glance")[number % 2], ("pods", "vms")[number // 2 % 2])
