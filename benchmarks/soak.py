@@ -1,6 +1,6 @@
 """Add up runs of shifts under load, of one evening or of many days: a table of all of them, and what they come to.
 
-    PLANESHIFT_RECORD=soak.jsonl make soak          # or pieces of it, with PLANESHIFT_SHIFTS, PLANESHIFT_RATE and PLANESHIFT_STEP
+    PLANESHIFT_RECORD=soak.jsonl make soak     # or pieces: PLANESHIFT_SHIFTS, PLANESHIFT_RATE, PLANESHIFT_STEP
     python benchmarks/soak.py soak.jsonl [--record]
 
 Every run of the file is in the table: those that failed, and those that were cut off and told nothing, too. `--record`
