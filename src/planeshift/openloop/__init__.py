@@ -29,7 +29,7 @@ def load(plan: Load) -> Iterator[Tally]:
     The load has a process of its own, so that what this one does holds no request up. Raises OSError where it cannot be
     started, and ValueError where it ended by itself before its time.
     """
-    argv, pipe = [sys.executable, "-m", "planeshift.openloop"], subprocess.PIPE
+    argv, pipe = [sys.executable, "-P", "-m", "planeshift.openloop"], subprocess.PIPE
     # In a session of its own, since an interrupt is for the caller; the load ends with its standard input.
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, start_new_session=True) as process:
         assert process.stdin and process.stdout  # noqa: S101 - they are pipes
