@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import Operator, assert_serves, cloud, ids
 
+from planeshift.app.fleet import fleet
 from planeshift.app.site import Site
 from planeshift.app.status import status
 from planeshift.drivers.memory import Killed, Memory
 from planeshift.drivers.memory.data import Data
 from planeshift.drivers.memory.faults import Call, Moment
+from planeshift.engine.observe import observe
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError
 from planeshift.model.load import load
@@ -332,6 +334,16 @@ def test_status_says_who_is_idle(settled: Data) -> None:
     assert rows["new", "c2"].detail == "idle" and rows["new", "c2"].well
     assert rows["old", "c1"].weight == "100 %"
     assert rows["c1", ""].well
+
+
+def test_an_api_of_a_cell_gives_a_sign_of_life_once_and_the_cell_is_well_ever_after(settled: Data) -> None:
+    operator = Operator(
+        spec(0) + "      api: {hosts: [c3], cell: c1, components: {nova-metadata: {}}}\n", copy.deepcopy(settled)
+    )
+    operator.up()
+    world = operator.next()
+    lines = {line.name: line for line in fleet(world, observe(world))}
+    assert lines["c1"].health == "up" and lines["c1"].detail.startswith("compute 1/1 up, conductor 1/1 up, 0 queued")
 
 
 @pytest.mark.parametrize("name", ["messaging_password", "messaging_password_c1", "database_password_c1"])

@@ -51,11 +51,13 @@ def _line(world: World, observed: Observed, cell: DesiredCell) -> CellLine:
 
 
 def _gone(world: World, cell: DesiredCell, sign: Report) -> bool:
-    """Whether a sign of life says nothing: of a consumer that moved away or is no longer declared; of an API."""
+    """Whether a sign of life says nothing: of a consumer that moved away or is no longer declared; of an API, which gives
+    none after its start.
+    """
     desired, here = world.desired, "" if cell.name == ZERO else cell.name
-    programs = {c.name for c in desired.specs[cell.service].components if c.topic}
-    if sign.program not in programs:
-        return not here
+    components = desired.specs[cell.service].components
+    if sign.program not in {c.name for c in components if c.topic}:
+        return not here or sign.program in {c.name for c in components if c.wsgi}
     units: list[Unit | Pods] = [u.unit for u in desired.units.values()]
     units += [p.pods for p in desired.pods.values()]
     takers = {

@@ -12,6 +12,7 @@ from planeshift.drivers.memory.data import Data, DatabaseData, ProcessData
 from planeshift.drivers.memory.processes import without_credentials
 
 Row = tuple[Any, ...]
+LONG_AGO = 3600  # seconds since an API gave its only sign of life, when it started
 
 
 def perform(
@@ -69,7 +70,8 @@ def rows(data: Data, service: str, place: str, query: str) -> list[Row] | None:
         return list(_members(data, service, spec, place))
     if spec and query == spec.reports:
         there = [p for p in _there(data, service, spec, place) if p.unit not in data.deaf]
-        return sorted((_host(data, p), p.program, 0, 0) for p in there)
+        once = {c.name for c in catalog.service(service).components if c.wsgi}
+        return sorted((_host(data, p), p.program, 0, LONG_AGO if p.program in once else 0) for p in there)
     return None
 
 
@@ -86,7 +88,7 @@ def _host(data: Data, process: ProcessData) -> str:
 
 def _there(data: Data, service: str, spec: Cells, place: str) -> Iterator[ProcessData]:
     """The programs of a cell, by its database, or by its message bus where they know no database."""
-    names = {c.name for c in catalog.service(service).components if not c.wsgi}
+    names = {c.name for c in catalog.service(service).components if c.wsgi or not c.port}
     mapped = [r for d in data.databases.values() for r in d.rows.get(spec.known, ())]
     buses = {without_credentials(r[2]) for r in mapped if without_credentials(r[3]) == place}
     for process in data.processes.values():

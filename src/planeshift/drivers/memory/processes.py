@@ -263,7 +263,11 @@ def _healthy(data: Data, process: ProcessData) -> bool:
     if not process.environment:  # a web server of the system's, before the service's own
         return any(_healthy(data, p) for p in of(data, process.unit) if p.environment)
     release = data.environments.get(host, {}).get(process.environment, ("", ""))[1]
-    database = data.databases.get(connection(service, process))
+    place = connection(service, process)
+    if not place:  # an API of a cell knows the database of that alone
+        cell = data.databases.get(without_credentials(option(process.read, service, "database", "connection")))
+        return bool(release and cell and cell.heads == frozenset(catalog.facts(service, release)["cell_heads"]))
+    database = data.databases.get(place)
     return bool(release and database) and lives(service, release, database.heads if database else frozenset())
 
 
