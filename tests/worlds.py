@@ -25,7 +25,7 @@ from planeshift.plan.operations import Kind, Plan
 from planeshift.render import rules, topology
 from planeshift.render.build import build, edge_unit, secret_path
 from planeshift.render.desired import HostPaths, Tree
-from planeshift.render.pods import release_values
+from planeshift.render.pods import beside, release_values
 
 FOUR = """
 hosts: [{name: here, via: local}]
@@ -281,8 +281,8 @@ def assert_serves(operator: Operator) -> None:
         for process in processes.of(data, name):
             assert process.read == dict(pods.files), f"{name}: a pod has read other files"
         assert sum(newest.pods.values()) == (pods.values["replicas"] if pods.values.get("serve", True) else 0), name
-        takers = sum(pods.values.get("takers", {}).values())
-        assert len(processes.of(data, name)) == len(newest.pods) + takers, f"{name}: pods are missing"
+        more = sum(beside(pods.values).values())
+        assert len(processes.of(data, name)) == len(newest.pods) + more, f"{name}: pods are missing"
     for cluster in data.clusters.values():
         assert set(cluster.releases) <= set(desired.pods), "releases that are not desired"
         used = {o for found in cluster.releases.values() for r in found for o in r.objects}

@@ -23,6 +23,15 @@ ALL = {
     "config": {"main.conf": "[DEFAULT]\na = {{ not a template }}\n", "deep/er.yaml": "x"},
     "secret": {"project.conf.d/90-secrets.conf": "[DEFAULT]\npassword = p\n"},
 }
+SIDE: dict[str, dict[str, Any]] = {
+    "nova-metadata": {"replicas": 3, "workers": 5, "service": {"type": "NodePort", "nodePort": 30471}},
+    "nova-novncproxy": {"replicas": 2},
+}
+
+
+def everything(name: str) -> dict[str, Any]:
+    """Values that make all that a service's chart knows."""
+    return ALL | ({"others": SIDE, "takers": {"nova-conductor": 1}} if name == "nova" else {})
 
 
 def tool(name: str) -> str:
@@ -35,10 +44,15 @@ def tool(name: str) -> str:
 @pytest.fixture(params=catalog.names())
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """A service's name and the directory of its chart."""
-    for path, content in chart(catalog.service(request.param)).items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(content)
+    lay(tmp_path, request.param)
     return request.param, tmp_path
+
+
+def lay(directory: Path, name: str = "nova") -> None:
+    """Write a service's chart."""
+    for path, content in chart(catalog.service(name)).items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(content)
 
 
 def template(directory: Path, values: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +86,7 @@ def test_values_are_short_and_what_the_schema_does_not_know_is_refused(service: 
 
 
 def test_pods_keep_to_the_restricted_standard(service: tuple[str, Path]) -> None:
-    done = template(service[1], ALL)
+    done = template(service[1], everything(service[0]))
     judged = subprocess.run(
         [tool("pod-security"), "restricted"], input=done.stdout, capture_output=True, text=True, check=False
     )
@@ -83,7 +97,7 @@ def test_pods_keep_to_the_restricted_standard(service: tuple[str, Path]) -> None
 
 def test_kube_score_finds_nothing_critical(service: tuple[str, Path], tmp_path: Path) -> None:
     rendered = tmp_path / "rendered"
-    rendered.write_text(template(service[1], ALL).stdout)
+    rendered.write_text(template(service[1], everything(service[0])).stdout)
     done = subprocess.run([tool("kube-score"), "score", str(rendered)], capture_output=True, text=True, check=False)
     assert "[CRITICAL]" not in done.stdout, done.stdout
     assert "apps/v1/Deployment one" in done.stdout
@@ -136,9 +150,7 @@ def test_a_job_is_all_there_is_where_one_is_asked_for_and_the_hook_comes_before_
 
 
 def test_what_takes_messages_has_pods_of_its_own_and_nobody_sends_it_anything(tmp_path: Path) -> None:
-    for path, content in chart(catalog.service("nova")).items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(content)
+    lay(tmp_path)
     values = {"image": "a:b", "takers": {"nova-conductor": 2}, "buses": [5671, 5672]}
     cell = objects(tmp_path, {**values, "serve": False, "autoscaling": {"enabled": True}, "ingress": ALL["ingress"]})
     kinds = [(o["kind"], o["metadata"]["name"]) for o in cell]
@@ -152,3 +164,55 @@ def test_what_takes_messages_has_pods_of_its_own_and_nobody_sends_it_anything(tm
     assert "ports" not in container and "livenessProbe" not in container and "lifecycle" not in container
     whole = {(o["kind"], o["metadata"]["name"]) for o in objects(tmp_path, values)}
     assert {("Service", "one"), ("Deployment", "one"), ("Deployment", "one-nova-conductor")} <= whole
+
+
+def test_what_is_asked_at_a_port_of_its_own_has_pods_a_service_and_probes_of_its_own(tmp_path: Path) -> None:
+    lay(tmp_path)
+    found = {(o["kind"], o["metadata"]["name"]): o for o in objects(tmp_path, ALL | {"serve": False, "others": SIDE})}
+    assert not {("Deployment", "one"), ("Service", "one")} & found.keys() and "Ingress" not in {k for k, _ in found}
+    pods = {}
+    for name, port in (("nova-metadata", 8775), ("nova-novncproxy", 6080)):
+        deployment, entry = found["Deployment", f"one-{name}"], found["Service", f"one-{name}"]
+        assert ("PodDisruptionBudget", f"one-{name}") in found
+        template = deployment["spec"]["template"]
+        labels, [container] = template["metadata"]["labels"], template["spec"]["containers"]
+        assert deployment["spec"]["selector"]["matchLabels"] == entry["spec"]["selector"]
+        assert labels.items() >= entry["spec"]["selector"].items() and labels["planeshift.dev/takes"] == "requests"
+        assert entry["metadata"]["labels"]["planeshift.dev/takes"] == "requests"
+        assert deployment["spec"]["replicas"] == SIDE[name]["replicas"]
+        assert container["ports"] == [{"name": "http", "containerPort": port}] and "lifecycle" in container
+        assert template["spec"]["terminationGracePeriodSeconds"] == 80
+        pods[name] = container
+    [metadata, proxy] = pods.values()
+    assert metadata["readinessProbe"]["httpGet"] == metadata["startupProbe"]["httpGet"] == {"path": "/", "port": "http"}
+    assert proxy["readinessProbe"]["tcpSocket"] == proxy["startupProbe"]["tcpSocket"] == {"port": "http"}
+    assert "livenessProbe" in metadata and "livenessProbe" not in proxy  # it would ask what readiness does
+    [arguments] = [e["value"] for e in metadata["env"] if e["name"] == "GUNICORN_CMD_ARGS"]
+    assert arguments == "--config=nova-metadata.conf.py --bind=0.0.0.0:8775 --workers=5 --threads=4"
+    settings = found["ConfigMap", "one-server"]["data"]["nova-metadata.conf.py"]
+    assert "wsgi_app = 'nova.wsgi.metadata:application'" in settings
+    assert metadata["command"] == ["/var/lib/openstack/bin/gunicorn"]
+    assert proxy["command"][0] == "/var/lib/openstack/bin/nova-novncproxy" and "GUNICORN" not in str(proxy["env"])
+    assert proxy["command"][1:] == ["--vnc-novncproxy_host=0.0.0.0", "--vnc-novncproxy_port=6080"]
+    nodes = found["Service", "one-nova-metadata"]["spec"]
+    assert nodes["type"] == "NodePort" and nodes["ports"][0]["nodePort"] == 30471
+    assert "externalTrafficPolicy" not in nodes  # every node answers: nobody is told which of them have pods
+    assert found["Service", "one-nova-novncproxy"]["spec"]["type"] == "ClusterIP"
+    [ingress] = found["NetworkPolicy", "one"]["spec"]["ingress"]
+    assert [p["port"] for p in ingress["ports"]] == [8775, 6080]
+    beside = {(o["kind"], o["metadata"]["name"]): o for o in objects(tmp_path, ALL | {"others": SIDE})}
+    assert {("Deployment", "one"), ("Service", "one"), ("Deployment", "one-nova-metadata")} <= beside.keys()
+    assert [p["port"] for p in beside["NetworkPolicy", "one"]["spec"]["ingress"][0]["ports"]] == [8774, 8775, 6080]
+
+
+def test_only_a_chart_whose_service_has_such_programs_knows_of_them(service: tuple[str, Path]) -> None:
+    name, directory = service
+    known = template(directory, {"image": "a:b", "others": {"nova-metadata": {"replicas": 1}}}).returncode == 0
+    assert known == bool(catalog.service(name).others) == ("others" in (directory / "values.yaml").read_text())
+    assert known == (directory / "templates/others.yaml").exists()
+    for wrong in (
+        {"nova-compute": {"replicas": 1}},
+        {"nova-metadata": {}},
+        {"nova-novncproxy": {"replicas": 1, "workers": 1}},
+    ):
+        assert template(directory, {"image": "a:b", "others": wrong}).returncode != 0

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,9 +40,11 @@ class Cloud:
         self.rig, self.file = rig, rig.directory / "cloud.yaml"
         lab = rig.site.lab
         self.machine, addresses = lab.gateway, {h.name: h.address for h in lab.hosts}
+        self.node = addresses["node1"]
         (rig.directory / "config/glance").mkdir(parents=True)
         (rig.directory / "config/glance/glance-api.conf").write_text(GLANCE.format(db=addresses["db1"]))
         pods = {"pods": {"cluster": "k1", "replicas": 1}}
+        side = {"cluster": "k1", "cell": "c1", "replicas": 1, "components": {"nova-metadata": {}}}
         spec: dict[str, Any] = {
             "edges": [{"name": "lb", "address": self.machine}],
             "hosts": [
@@ -63,6 +66,7 @@ class Cloud:
                         **pods,  # API, scheduler and super-conductor
                         "c1-vms": {"hosts": ["vm1"], "cell": "c1", "weight": 100},
                         "c1-pods": {"cluster": "k1", "cell": "c1", "replicas": 1, "weight": 0},
+                        "c1-side": side,
                         "nodes": {"hosts": ["vm1"], "cell": "c1", "components": {"nova-compute": {}}},
                     }
                 },
@@ -110,6 +114,11 @@ def test_a_server_boots_in_the_cell_and_there_is_nothing_left_to_do(cloud: Cloud
     assert cloud.operations() == []
     said = cloud.run("verify").stdout
     assert "1 servers were booted" in said, said
+
+
+def test_the_cells_metadata_is_asked_at_a_port_of_the_nodes(cloud: Cloud) -> None:
+    with urllib.request.urlopen(f"http://{cloud.node}:30471/", timeout=30) as answer:
+        assert answer.status == 200 and b"latest" in answer.read()
 
 
 def test_the_cells_conductor_moves_to_pods_and_back_under_a_boot_loop_and_nothing_is_lost(

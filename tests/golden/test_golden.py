@@ -45,6 +45,17 @@ def test_the_first_plan_is_as_reviewed(example: str, capsys: pytest.CaptureFixtu
     _compare(EXPECTED / example, {"plan.txt": _stable(capsys.readouterr().out)}, only="plan.txt")
 
 
+def test_what_a_cell_s_programs_that_no_edge_sends_anything_are_as_pods_is_as_reviewed(tmp_path: Path) -> None:
+    text = (ROOT / "examples/cells/cloud.yaml").read_text()
+    cluster = "clusters: [{name: k1, registry: registry.example.org/openstack}]"
+    text = text.replace("  services:\n", f"  {cluster}\n  services:\n")
+    text += "        side: {cluster: k1, cell: cell1, components: {nova-metadata: {}, nova-novncproxy: {}}}\n"
+    (tmp_path / "cloud.yaml").write_text(text)
+    pods = _desired(str(tmp_path)).pods["k1/nova/side"]
+    found = {path: _stable(file.content.decode()) for path, file in pods.files.items()}
+    _compare(EXPECTED / "cells-pods", found | {"values.yaml": _stable(values(pods))})
+
+
 def _desired(example: str) -> Desired:
     site = open_site(str(ROOT / "examples" / example / "cloud.yaml"))
     paths = HostPaths(runtime="/run/planeshift/example", state="/srv/example/.planeshift")

@@ -146,7 +146,7 @@ def _pods(world: World, observed: Observed) -> Iterator[Row]:
             health, detail = "down", "no release"
         elif state.status != "deployed":
             health, detail = "failing", f"its release is {state.status}"
-        elif pods.takers and not pods.component.wsgi and f"{pods_id}#0" in world.desired.idle and not state.wanted:
+        elif pods.takers and not pods.port and f"{pods_id}#0" in world.desired.idle and not state.wanted:
             detail = "idle"
         elif state.ready < state.wanted or not state.wanted:
             health, detail = "failing" if state.ready else "down", f"{detail}; {state.problem}".rstrip("; ")

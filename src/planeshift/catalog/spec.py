@@ -55,6 +55,8 @@ class Component:
     drain: int = 60
     finish: str = ""  # module:function of the latter, which a worker that ends calls, and waits for
     command: tuple[str, ...] = ()  # what to run, where it is no WSGI application
+    # What such a program, if it listens at `port`, is told besides in a pod, whose address and ports are its own.
+    listen: tuple[str, ...] = ()
     where: frozenset[Where] = frozenset({"top"})  # above all cells, or in each
     usual: bool = True  # whether a backend that names no components runs it
     topic: str = ""  # of the message bus, whose messages it takes: it moves as a consumer, and not behind an edge
@@ -198,3 +200,8 @@ class ServiceSpec:
     # What it is told in a rehearsal, after the operator's options, to use a lab's S3 store (URL) in place of theirs; the
     # store's keys are options of its section `rehearsal`.
     rehearsed: Callable[[str], Options] = lambda store: {}
+
+    @property
+    def others(self) -> tuple[Component, ...]:
+        """The programs besides the first that listen: whoever knows their port asks them, and no edge does."""
+        return tuple(c for c in self.components[1:] if c.port)

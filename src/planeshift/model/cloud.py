@@ -271,7 +271,7 @@ class ComponentSettings(Noun):
 
     workers: Annotated[int, Field(ge=1, le=512)] | None = Field(None, description="processes; default: the catalog's")
     threads: Annotated[int, Field(ge=1, le=512)] | None = Field(None, description="threads a process")
-    port: Port | None = Field(None, description="port on the backend's hosts")
+    port: Port | None = Field(None, description="port on the backend's hosts or nodes")
     move: Literal["weight", "consumers", "singleton"] | None = Field(None, description="default: the catalog's")
     replicas: Later
 

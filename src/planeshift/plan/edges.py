@@ -88,7 +88,7 @@ def _running_edge(draft: Draft, name: str, edge: DesiredEdge, laid: frozenset[st
 def _weights(draft: Draft, name: str, detail: list[str], after: frozenset[str]) -> Iterator[Operation]:
     """Set weights that differ, and those of nodes whose pods change, which are known only then."""
     releases = [i.split(":")[1] for i in sorted(draft.planned(f"{Kind.RELEASE}:"))]
-    detail += [f"nodes of {i}: by their ready pods" for i in releases if draft.desired.pods[i].pods.component.wsgi]
+    detail += [f"nodes of {i}: by their ready pods" for i in releases if draft.desired.pods[i].pods.port]
     if detail:
         needs = after | draft.planned(*UNIT_CHANGES, f"{Kind.ADMIT}:")
         summary = f"traffic    {name}: set weights"

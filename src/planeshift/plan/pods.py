@@ -11,7 +11,7 @@ from planeshift.plan.observed import PodsState
 from planeshift.plan.operations import Kind, Mark, Operation
 from planeshift.plan.units import stores_ready
 from planeshift.render.desired import Desired, DesiredPods
-from planeshift.render.pods import chart_digest, release_values
+from planeshift.render.pods import beside, chart_digest, release_values
 
 DEPLOYED = "deployed"
 _APART = {
@@ -24,7 +24,7 @@ _APART = {
     "cloud",
     "serve",
     "takers",
-}  # not in a pod's template
+}  # not in a pod's template; `others` are in part
 
 
 def unseen(desired: Desired) -> list[Problem]:
@@ -106,7 +106,7 @@ def _shown(pods: DesiredPods, count: int) -> str:
 def _count(pods: DesiredPods) -> int:
     """How many pods a release asks for; 0 where the cluster chooses."""
     serving = int(pods.values.get("replicas", 0)) if pods.values.get("serve", True) else 0
-    return serving + sum(map(int, pods.values.get("takers", {}).values()))
+    return serving + sum(beside(pods.values).values())
 
 
 def leavers(draft: Draft) -> Iterator[Operation]:

@@ -74,7 +74,7 @@ def _lacking(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
             wanted = "cell" if settings.cell else "top"
             first = spec.components[0]
             for component in topology.components(cloud, name, settings) if settings.cluster and spec.cells else ():
-                if component.name != first.name and not component.topic:
+                if component.name != first.name and not (component.topic or component.port):
                     at = document.where((*place, "cluster"), key=True)
                     what = f"{component.name} as pods is not yet supported"
                     yield Problem("PS110", what, at, hint="Run it on hosts, in a backend of its own.")

@@ -28,7 +28,7 @@ _TEMPLATES = (
     *("deployment", "entry", "account", "disruption", "autoscaler"),
     *("ingress", "policy", "server", "files", "job", "migrate"),
 )
-_TAKERS = "takers"  # template of what takes messages, of services that have such programs
+_TAKERS, _OTHERS = "takers", "others"  # templates of further programs, of services that have such
 
 
 def config_directory(spec: ServiceSpec) -> str:
@@ -44,9 +44,8 @@ def placeholders(spec: ServiceSpec, shipped: Mapping[str, str]) -> dict[str, str
 
 def chart(spec: ServiceSpec) -> dict[str, bytes]:
     """The files of a service's chart, by path below its directory. The same catalogue gives the same bytes."""
-    found = {f"templates/{name}.yaml": f'{{{{ include "planeshift.{name}" . }}}}\n'.encode() for name in _TEMPLATES}
-    if takers(spec):
-        found[f"templates/{_TAKERS}.yaml"] = f'{{{{ include "planeshift.{_TAKERS}" . }}}}\n'.encode()
+    names = [*_TEMPLATES, *([_TAKERS] if takers(spec) else []), *([_OTHERS] if spec.others else [])]
+    found = {f"templates/{name}.yaml": f'{{{{ include "planeshift.{name}" . }}}}\n'.encode() for name in names}
     found |= {f"charts/planeshift/{path}": text.encode() for path, text in _library().items()}
     found["templates/_facts.tpl"] = _facts(spec).encode()
     found["templates/NOTES.txt"] = _notes(spec).encode()
@@ -110,11 +109,23 @@ def _facts(spec: ServiceSpec) -> str:
         "migrate": " && ".join(" ".join(command) for command in _migration(spec)),
     }
     if takers(spec):
-        facts["takers"] = {
-            c.name: {"argv": [f"{PROGRAMS}/bin/{c.command[0]}", *c.command[1:]], "drain": c.drain} for c in takers(spec)
-        }
+        facts["takers"] = {c.name: {**_beside_facts(c), "drain": c.drain} for c in takers(spec)}
+    if spec.others:
+        facts["others"] = {c.name: {**_beside_facts(c), "drain": c.drain, "port": c.port} for c in spec.others}
     comment = "{{/* What the catalog says of the service. */}}"
     return f'{comment}\n{{{{- define "planeshift.facts" -}}}}\n{json.dumps(facts, indent=1)}\n{{{{- end }}}}\n'
+
+
+def _beside_facts(component: Component) -> dict[str, Any]:
+    """How a program besides the first is run; of an application also where it is asked whether it is well."""
+    if component.command:
+        return {"argv": [f"{PROGRAMS}/bin/{component.command[0]}", *component.command[1:], *component.listen]}
+    threads = {"workers": component.workers, "threads": component.threads}
+    return {"health": component.health, "settings": _settings(component), **threads}
+
+
+def _settings(component: Component) -> str:
+    return f"{component.name}.conf.py"
 
 
 def environment(spec: ServiceSpec) -> dict[str, str]:
@@ -131,7 +142,10 @@ def _migration(spec: ServiceSpec) -> Iterator[tuple[str, ...]]:
 def _server(spec: ServiceSpec) -> dict[str, str]:
     component = spec.components[0]
     shipped = {name: f"{PROGRAMS}/{path}" for name, path in spec.layout.shipped.items()}
-    return server.pod_files(component, ROOT, fill(component.wsgi, placeholders(spec, shipped)))
+    found = server.pod_files(component, ROOT, fill(component.wsgi, placeholders(spec, shipped)))
+    for other in (c for c in spec.others if c.wsgi):
+        found |= server.pod_files(other, ROOT, other.wsgi, _settings(other))
+    return found
 
 
 def _values(spec: ServiceSpec) -> str:
@@ -162,7 +176,7 @@ replicas: 2
 workers: {component.workers}                       # processes a pod
 threads: {component.threads}                       # threads a process
 autoscaling: {{enabled: false, min: 2, max: 6, cpu: 80}}
-{_taking(spec)}resources:
+{_beside(spec)}resources:
   requests: {{cpu: {REQUESTS["cpu"]}, memory: {REQUESTS["memory"]}, ephemeral-storage: 64Mi}}
   limits: {{cpu: "2", memory: 1Gi, ephemeral-storage: {_scratch(component)}}}
 scratch: {_scratch(component)}                     # most that each temporary directory may hold
@@ -181,15 +195,22 @@ job: {{name: "", argv: [], environmentFrom: "", deadline: 1800}}  # asked for by
 """
 
 
-def _taking(spec: ServiceSpec) -> str:
-    """The values of what takes messages; nothing where a service has none."""
-    if not takers(spec):
-        return ""
-    return f"""\
-serve: true                      # whether {spec.components[0].name} runs
+def _beside(spec: ServiceSpec) -> str:
+    """The values of what runs besides the first program; nothing where a service has no more."""
+    found = ""
+    if takers(spec) or spec.others:
+        found += f"serve: true                      # whether {spec.components[0].name} runs\n"
+    if takers(spec):
+        found += f"""\
 takers: {{}}                       # pods of each program that takes messages, as {takers(spec)[0].name}: 2
 buses: [5672]                    # ports of the message bus: who is connected to one of them is ready
 """
+    if spec.others:
+        found += f"""\
+others: {{}}                       # programs with a Service of their own, as
+#  {spec.others[0].name}: {{replicas: 2, service: {{type: NodePort, nodePort: 30000}}}}
+"""
+    return found
 
 
 def _scratch(component: Component) -> str:
@@ -204,6 +225,7 @@ def _schema(spec: ServiceSpec) -> dict[str, Any]:
     existing = _object({"name": text, "items": items})
     cpu = {"type": "integer", "minimum": 1, "maximum": 100}
     port = {"type": ["integer", "null"], "minimum": 30000, "maximum": 32767}
+    service = _object({"type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}, "nodePort": port})
     anything = {"type": "array", "items": {"type": "object"}}
     found = _object(
         {
@@ -217,14 +239,14 @@ def _schema(spec: ServiceSpec) -> dict[str, Any]:
             "secret": texts,
             "environment": texts,
             "replicas": number,
-            **_taking_schema(spec),
+            **_beside_schema(spec, number, service),
             "workers": number,
             "threads": number,
             "autoscaling": _object({"enabled": switch, "min": number, "max": number, "cpu": cpu}),
             "resources": _object({"requests": texts, "limits": texts}),
             "scratch": text,
             "settle": {"type": "integer", "minimum": 0},
-            "service": _object({"type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}, "nodePort": port}),
+            "service": service,
             "ingress": _object(
                 {"enabled": switch, "className": text, "host": text, "tlsSecret": text, "annotations": texts}
             ),
@@ -246,14 +268,18 @@ def _schema(spec: ServiceSpec) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft-07/schema#", "title": f"Values of {spec.name}", **found}
 
 
-def _taking_schema(spec: ServiceSpec) -> dict[str, Any]:
+def _beside_schema(spec: ServiceSpec, number: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str, Any]:
     count, port = {"type": "integer", "minimum": 0}, {"type": "integer", "minimum": 1, "maximum": 65535}
-    found = {
-        "serve": {"type": "boolean"},
-        "takers": _object({c.name: count for c in takers(spec)}),
-        "buses": {"type": "array", "items": port, "minItems": 1},
-    }
-    return found if takers(spec) else {}
+    found: dict[str, Any] = {"serve": {"type": "boolean"}} if takers(spec) or spec.others else {}
+    if takers(spec):
+        found["takers"] = _object({c.name: count for c in takers(spec)})
+        found["buses"] = {"type": "array", "items": port, "minItems": 1}
+    if spec.others:
+        own, threads = {"replicas": number, "service": service}, {"workers": number, "threads": number}
+        found["others"] = _object(
+            {c.name: _object(own | (threads if c.wsgi else {}), ["replicas"]) for c in spec.others}
+        )
+    return found
 
 
 def _object(properties: Mapping[str, Any], required: list[str] | None = None) -> dict[str, Any]:

@@ -101,13 +101,14 @@ class Pods:
     service: str
     backend: str
     release: str
-    component: Component  # that serves HTTP; else the first one that takes messages
+    component: Component  # the service's first, which the edge sends requests to; else the first that it runs
     replicas: int
-    port: int  # on every node; 0 where none of them serves HTTP
+    port: int  # on every node; 0 where the edge sends it nothing
     environment: str  # id of what its image holds
     image: str
     built: bool  # whether the image is ours to build and to bring there
     takers: tuple[Component, ...] = ()  # what takes messages, each in pods of its own
+    others: tuple[Component, ...] = ()  # what is asked at a port of its own, each in pods of its own
     cell: str = ""
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from planeshift import catalog
+from planeshift.catalog.spec import Component
 from planeshift.model import cloud as model
 from planeshift.model.source import parse
 from planeshift.render import adapter, stores, topology
@@ -45,16 +46,19 @@ def desired_pods(
     ca_file = f"{ROOT}/{AUTHORITY}" if sites.has_authority() else ""
     config = f"{ROOT}/{config_directory(spec)}"
     database = sites.database_url(pods.service, f"{DATA}/{pods.service}.sqlite", with_password=True, ca_file=ca_file)
-    programs = frozenset({pods.component.name, *(c.name for c in pods.takers)})
+    programs = frozenset(c.name for c in (pods.component, *pods.takers, *pods.others))
     place = Place(pods.host, RUN, pods.cell, programs) if spec.cells else None
     site = sites.site(spec, pods.release, config, DATA, PROGRAMS, database, ca_file, place)
     files = {**sites.files(spec, site), **(more or {})}
     if ca_file:
         files[AUTHORITY] = File(sites.authority().encode())
     values, chart = _values(sites, pods, cluster, ca_file), _chart(sites, pods, views)
+    if pods.takers or pods.others:
+        values["serve"] = bool(pods.port)
+    if pods.others:
+        values["others"] = {c.name: _other(cloud, pods, cluster, c) for c in pods.others}
     if pods.takers:
         taking = [unit for unit in replicas(pods) if unit not in idle]
-        values["serve"] = bool(pods.component.wsgi)
         values["takers"] = {c.name: len(taking) for c in pods.takers}
         values["buses"] = sorted({port for store in _buses(sites, pods) for _, port in store.hosts})
     found = DesiredPods(pods, files, values, cluster.namespace, chart)
@@ -158,6 +162,21 @@ def _service(pods: Pods, cluster: model.Cluster) -> dict[str, Any]:
     return kinds[cluster.expose]
 
 
+def _other(cloud: model.Cloud, pods: Pods, cluster: model.Cluster, component: Component) -> dict[str, Any]:
+    """The values of a program that no edge sends anything; an ingress controller is for what the edge does send."""
+    backend = cloud.spec.services[pods.service].backends[pods.backend]
+    threads = {"workers": component.workers, "threads": component.threads} if component.wsgi else {}
+    service: dict[str, Any] = {"type": "NodePort", "nodePort": topology.other_port(backend, component)}
+    if cluster.expose == "loadbalancer":
+        service = {"type": "LoadBalancer"}
+    return {"replicas": pods.replicas, **threads, "service": service}
+
+
+def beside(values: Mapping[str, Any]) -> dict[str, int]:
+    """How many pods a release's values ask for besides those that the edge sends requests to, by program."""
+    return {**values.get("takers", {}), **{name: own["replicas"] for name, own in values.get("others", {}).items()}}
+
+
 def _buses(sites: Sites, pods: Pods) -> list[stores.Store]:
     """The message buses that pods speak over: their cell's, or all of the service above the cells."""
     found = stores.all_buses(sites.cloud, pods.service)
@@ -168,7 +187,8 @@ def _reached(sites: Sites, pods: Pods) -> Iterator[dict[str, Any]]:
     """Whom the service must reach: its databases, buses, caches, Keystone and the services behind the same edge.
 
     What its own configuration names besides, such as a store of images, cannot be known: where the operator gives the
-    service files of his own, HTTP's usual ports and those above 1023 stay open.
+    service files of his own, HTTP's usual ports and those above 1023 stay open. So they do for a program that is no
+    application: a proxy of consoles is told by its database where to go.
     """
     cloud, service = sites.cloud, pods.service
     databases = [s for s in stores.all_databases(cloud, service) if not pods.cell or s.cell == pods.cell]
@@ -184,7 +204,8 @@ def _reached(sites: Sites, pods: Pods) -> Iterator[dict[str, Any]]:
             ports.setdefault(url.hostname or "", set()).add(url.port or (443 if url.scheme == "https" else 80))
     for host, found in ports.items():
         yield _to(host, sorted(found))
-    if any(path.startswith(f"{config_path(cloud, service)}/") for path in sites.tree):
+    told = any(path.startswith(f"{config_path(cloud, service)}/") for path in sites.tree)
+    if told or any(not c.wsgi for c in pods.others):
         web = [{"port": port, "protocol": "TCP"} for port in (80, 443)]
         yield {"ports": [*web, {"port": 1024, "endPort": 65535, "protocol": "TCP"}]}
 

@@ -221,10 +221,13 @@ def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend
         where = document.where((*path, "cluster"))
         yield Problem("PS201", f"no cluster is called `{backend.cluster}`", where, hint=hint)
         return
-    if backend.port and backend.port not in topology.NODE_PORTS:
-        first, last = topology.NODE_PORTS[0], topology.NODE_PORTS[-1]
-        where = document.where((*path, "port"))
-        yield Problem("PS203", f"a port of a cluster's nodes is one of {first} to {last}", where)
+    ports: dict[Path, int | None] = {(*path, "port"): backend.port}
+    ports |= {(*path, "components", n, "port"): settings.port for n, settings in backend.components.items()}
+    for place, port in ports.items():
+        if port and port not in topology.NODE_PORTS:
+            first, last = topology.NODE_PORTS[0], topology.NODE_PORTS[-1]
+            where = document.where(place)
+            yield Problem("PS203", f"a port of a cluster's nodes is one of {first} to {last}", where)
     if backend.autoscale and (backend.replicas or backend.autoscale.min > backend.autoscale.max):
         where = document.where((*path, "autoscale"), key=True)
         yield Problem("PS218", f"{what}: `autoscale` goes from `min` to `max`, and `replicas` has no part in it", where)
@@ -434,6 +437,13 @@ def _ports(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
             listeners += [(topology.hop_address(cloud, e), pods.port, what, path) for e in topology.edges(cloud)]
         else:
             listeners.append((f"{pods.cluster}'s nodes", pods.port, what, path))
+    for pods in topology.pods(cloud):
+        backend = cloud.spec.services[pods.service].backends[pods.backend]
+        path = (*SERVICES, pods.service, "backends", pods.backend, "components")
+        for component in pods.others if topology.cluster(cloud, pods.cluster).expose != "loadbalancer" else ():
+            what = f"{component.name} of {pods.service}/{pods.backend}"
+            port = topology.other_port(backend, component)
+            listeners.append((f"{pods.cluster}'s nodes", port, what, (*path, component.name)))
     for address, port, what, path in listeners:
         other = taken.get((address, port)) or taken.get(("0.0.0.0", port))  # noqa: S104 - compared, not bound
         if other:

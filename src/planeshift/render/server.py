@@ -89,10 +89,13 @@ def files(unit: Unit, component: Component, directory: str, wsgi: str) -> dict[s
     return result
 
 
-def pod_files(component: Component, directory: str, wsgi: str) -> dict[str, str]:
-    """The server's own files in a pod, which says in GUNICORN_CMD_ARGS how many serve, and where."""
+def pod_files(component: Component, directory: str, wsgi: str, name: str = SERVER) -> dict[str, str]:
+    """The server's own files in a pod, which says in GUNICORN_CMD_ARGS how many serve, and where.
+
+    `name` is that of its settings, which are the chart's, for pods of several programs.
+    """
     result = {
-        SERVER: _settings(component, directory, "/run/planeshift", {"proc_name": component.name}) + _rest(component)
+        name: _settings(component, directory, "/run/planeshift", {"proc_name": component.name}) + _rest(component)
     }
     if "\n" in wsgi:
         result[f"{WSGI_MODULE}.py"] = wsgi

@@ -124,6 +124,12 @@ def node_port(service: str, backend: model.Backend) -> int:
     return backend.port or NODE_PORTS[usual % len(NODE_PORTS)]
 
 
+def other_port(backend: model.Backend, component: Component) -> int:
+    """The port of a cluster's nodes that leads to the pods of a program that no edge sends anything."""
+    settings = backend.components.get(component.name)
+    return (settings and settings.port) or NODE_PORTS[component.port % len(NODE_PORTS)]
+
+
 def ingress_host(cluster: model.Cluster, release: str) -> str:
     """The name by which an ingress controller knows a release's pods. The edge alone uses it; no DNS has to know it."""
     return f"{release}.{cluster.namespace}.{cluster.name}.internal"
@@ -323,7 +329,8 @@ def chart_sources(cloud: model.Cloud) -> list[ChartSource]:
 def pods(cloud: model.Cloud) -> list[Pods]:
     """What runs in clusters."""
     result = []
-    for service in ours(cloud):
+    for service, spec in ours(cloud).items():
+        others = {c.name for c in spec.others}
         for name, backend in cloud.spec.services[service].backends.items():
             if not backend.cluster:
                 continue
@@ -335,11 +342,12 @@ def pods(cloud: model.Cloud) -> list[Pods]:
                     service=service,
                     backend=name,
                     release=series,
-                    component=next((c for c in found if c.wsgi), found[0]),
+                    component=found[0],
                     takers=tuple(c for c in found if c.topic),
+                    others=tuple(c for c in found if c.name in others),
                     cell=backend.cell or "",
                     replicas=backend.replicas or REPLICAS,
-                    port=node_port(service, backend) if any(c.wsgi for c in found) else 0,
+                    port=node_port(service, backend) if serves(service, backend) else 0,
                     environment=environment(cloud, service, series).id,
                     image=image(cloud, service, backend, series),
                     built=not backend.image,

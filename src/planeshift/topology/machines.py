@@ -80,8 +80,8 @@ def groups(cloud: model.Cloud) -> list[Group]:
     """What runs, in the file's order."""
     nodes = {c.name: tuple(f"node:{c.name}/{n.name}" for n in workers(c)) for c in cloud.spec.clusters}
     result = []
-    for service in topology.ours(cloud):
-        weights = topology.weights(cloud, service)
+    for service, spec in topology.ours(cloud).items():
+        weights, first = topology.weights(cloud, service), spec.components[0].name
         for name, backend in cloud.spec.services[service].backends.items():
             for component in topology.components(cloud, service, backend):
                 hosts = tuple(f"host:{h}" for h in backend.hosts)
@@ -96,7 +96,7 @@ def groups(cloud: model.Cloud) -> list[Group]:
                         cluster=backend.cluster or "",
                         replicas=len(hosts) or least,
                         workers=component.workers,
-                        serving=weights.get(name, 1) > 0 if component.wsgi else True,
+                        serving=weights.get(name, 1) > 0 if component.name == first else True,
                     )
                 )
     return result

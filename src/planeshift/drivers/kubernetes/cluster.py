@@ -78,7 +78,7 @@ class KubernetesCluster:
         return ClusterView(
             nodes={n.metadata.name: a for n in nodes if (a := _address(n)) and _takes(n, carrying)},
             ready=counted,
-            balancers={_release_of(s): a for s in services if (a := _balancer(s))},
+            balancers={_release_of(s): a for s in services if _is_entry(s) and (a := _balancer(s))},
         )
 
     def pods(self, key: bytes) -> Mapping[str, PodsState]:
@@ -245,6 +245,11 @@ def _takes(node: Any, carrying: set[str]) -> bool:
 def _release_of(service: Any) -> str:
     """The Helm release that a Service belongs to; by convention it has its name."""
     return str((service.metadata.labels or {}).get(pods.INSTANCE) or service.metadata.name)
+
+
+def _is_entry(service: Any) -> bool:
+    """Whether a Service leads to what the edge sends requests to."""
+    return pods.TAKES not in (service.metadata.labels or {})
 
 
 def _balancer(service: Any) -> str:

@@ -10,7 +10,8 @@ from lightkube.core.exceptions import ApiError
 from lightkube.resources.core_v1 import Node, Pod
 
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
-TAKES = "planeshift.dev/takes"  # label of what takes messages, which no edge sends anything
+# Label of what no edge sends anything: it takes messages, or requests at a port of its own.
+TAKES = "planeshift.dev/takes"
 COMMANDS = ("command", "migrate")  # components that end by themselves, see the chart's jobs
 _HOPELESS = {
     "CrashLoopBackOff",

@@ -1,7 +1,7 @@
 """A Kubernetes cluster in memory, and images. Implements `ports.Cluster` and `ports.Images`.
 
 A pod is a process of its node: it listens there, on the release's port, and has read the files of its objects. One that
-takes messages listens nowhere.
+no edge sends anything listens nowhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from planeshift.plan.observed import PodsState
 from planeshift.ports import Archive, LeaseRecord, Say
 from planeshift.render.chart import PROGRAMS
 from planeshift.render.desired import ChartSource, ChartView, ClusterView, DesiredPods, Environment, File, digest
-from planeshift.render.pods import chart_digest, release_values
+from planeshift.render.pods import beside, chart_digest, release_values
 
 
 class MemoryLease(Port):
@@ -88,8 +88,7 @@ class MemoryCluster(Port):
 
     def _state(self, unit: str, release: ReleaseData, key: bytes) -> PodsState:
         files = {path: file for name in release.objects for path, file in self._there.objects.get(name, {}).items()}
-        takers = sum((release.values.get("takers") or {}).values())
-        wanted = sum(release.pods.values()) + takers
+        wanted = sum(release.pods.values()) + sum(beside(release.values).values())
         alive = {p.listens[0][0] for p in self._running(unit)}
         ready = sum(count for node, count in release.pods.items() if self._there.nodes.get(node) in alive)
         ready += sum(not p.listens for p in processes.of(self.data, unit))
@@ -231,14 +230,16 @@ class MemoryCluster(Port):
                 self.data.processes[pid] = ProcessData(
                     pid, pid * 10, unit, name, 1, (place,), desired.pods.environment, files
                 )
-        self._take(desired, files)
+        self._beside(desired, files)
         if len(self._running(unit)) < len(release.pods):
             raise PlaneshiftError(Problem("PS718", f"the pods of {desired.pods.name} are not ready after 600 s"))
 
-    def _take(self, desired: DesiredPods, files: dict[str, File]) -> None:
-        """As many pods of each program that takes messages as the values say."""
-        pods = desired.pods
-        for name, wanted in desired.values.get("takers", {}).items():
+    def _beside(self, desired: DesiredPods, files: dict[str, File]) -> None:
+        """As many pods of each program besides the first as the values say."""
+        pods, programs = desired.pods, beside(desired.values)
+        there = processes.of(self.data, pods.id)
+        processes.kill(self.data, *[p for p in there if not p.listens and p.program not in programs])
+        for name, wanted in programs.items():
             mine = [p for p in processes.of(self.data, pods.id) if p.program == name]
             processes.kill(self.data, *[p for p in mine if p.read != files], *mine[wanted:])
             for _ in range(wanted - sum(p.program == name for p in processes.of(self.data, pods.id))):

@@ -63,9 +63,14 @@ spec:
   podSelector:
     matchLabels: {{- include "planeshift.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
-  {{- if eq (include "planeshift.serves" .) "true" }}
+  {{- $ports := list }}
+  {{- if eq (include "planeshift.serves" .) "true" }}{{ $ports = append $ports (dict "port" $facts.port "protocol" "TCP") }}{{ end }}
+  {{- range $name, $_ := .Values.others }}
+  {{- $ports = append $ports (dict "port" (index $facts.others $name).port "protocol" "TCP") }}
+  {{- end }}
+  {{- if $ports }}
   ingress:
-    - ports: [{port: {{ $facts.port }}, protocol: TCP}]
+    - ports: {{ toJson $ports }}
       {{- with .Values.networkPolicy.from }}
       from: {{- toYaml . | nindent 8 }}
       {{- end }}

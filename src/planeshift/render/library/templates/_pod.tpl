@@ -1,5 +1,5 @@
 {{/* A pod of the service: root, facts, suffix of its own files, component; where it is a command's: argv, environmentFrom;
-     where it takes messages: taker, its argv. */}}
+     where no edge sends it anything: takes, which is messages or requests. Facts are then its own, with argv or settings. */}}
 
 {{- define "planeshift.pod" -}}
 {{- $root := .root }}{{ $facts := .facts }}{{ $values := .root.Values }}{{ $own := printf "%s%s" .root.Release.Name (.suffix | default "") -}}
@@ -7,8 +7,8 @@ metadata:
   labels:
     {{- include "planeshift.selector" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
-    {{- if .taker }}
-    planeshift.dev/takes: messages
+    {{- with .takes }}
+    planeshift.dev/takes: {{ . }}
     {{- end }}
   annotations:
     planeshift.dev/server: {{ $root.Files.Glob "files/*" | toString | sha256sum | trunc 12 | quote }}
@@ -52,7 +52,7 @@ spec:
     - name: {{ .component }}
       image: {{ required "image: which image to run" $values.image | quote }}
       imagePullPolicy: {{ $values.imagePullPolicy }}
-      command: {{ .argv | default .taker | default (list "/var/lib/openstack/bin/gunicorn") | toJson }}
+      command: {{ .argv | default $facts.argv | default (list "/var/lib/openstack/bin/gunicorn") | toJson }}
       workingDir: /etc/planeshift
       env:
         - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
@@ -60,8 +60,8 @@ spec:
         - {name: PATH, value: "/var/lib/openstack/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         - {name: LC_ALL, value: C.UTF-8}
         - {name: PYTHONUNBUFFERED, value: "1"}
-        {{- if not (or .argv .taker) }}
-        - {name: GUNICORN_CMD_ARGS, value: "--bind=0.0.0.0:{{ $facts.port }} --workers={{ $values.workers }} --threads={{ $values.threads }}"}
+        {{- if not (or .argv $facts.argv) }}
+        - {name: GUNICORN_CMD_ARGS, value: "{{ with $facts.settings }}--config={{ . }} {{ end }}--bind=0.0.0.0:{{ $facts.port }} --workers={{ $facts.workers | default $values.workers }} --threads={{ $facts.threads | default $values.threads }}"}
         {{- end }}
         {{- range $name, $value := merge (dict) $values.environment $facts.environment }}
         - {name: {{ $name }}, value: {{ $value | quote }}}
@@ -69,7 +69,7 @@ spec:
       {{- with .environmentFrom }}
       envFrom: [{secretRef: {name: {{ . }}}}]
       {{- end }}
-      {{- if .taker }}
+      {{- if eq (.takes | default "") "messages" }}
       {{- $connected := printf "grep -Eq ':(%s) 01 ' /proc/net/tcp /proc/net/tcp6" (include "planeshift.buses" $root) }}
       startupProbe:
         exec: {command: [/bin/sh, -c, {{ $connected | quote }}]}
@@ -82,22 +82,25 @@ spec:
         timeoutSeconds: 10
         failureThreshold: 3
       {{- else if not .argv }}
+      {{- $asked := ternary "tcpSocket: {port: http}" (printf "httpGet: {path: %s, port: http}" $facts.health) (hasKey $facts "argv") }}
       ports: [{name: http, containerPort: {{ $facts.port }}}]
       startupProbe:
-        httpGet: {path: {{ $facts.health }}, port: http}
+        {{ $asked }}
         periodSeconds: 1
         timeoutSeconds: 5
         failureThreshold: 180
       readinessProbe:
-        httpGet: {path: {{ $facts.health }}, port: http}
+        {{ $asked }}
         periodSeconds: 5
         timeoutSeconds: 10
         failureThreshold: 3
+      {{- if not $facts.argv }}
       livenessProbe:  # whether it listens at all: one that is busy, or whose database is away, is not to be killed
         tcpSocket: {port: http}
         periodSeconds: 20
         timeoutSeconds: 10
         failureThreshold: 6
+      {{- end }}
       lifecycle:
         preStop: {sleep: {seconds: {{ $values.settle }}}}  # serves on until nobody sends it anything
       {{- end }}

@@ -28,46 +28,81 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* What takes messages of a bus: a Deployment for each such program. A new pod is there before an old one goes. */}}
+{{/* What takes messages of a bus: a Deployment for each such program. */}}
 {{- define "planeshift.takers" -}}
 {{- $facts := fromYaml (include "planeshift.facts" .) -}}
 {{- range $name, $replicas := .Values.takers }}
-{{- $taker := index $facts.takers $name }}
-{{- $component := merge (dict "component" $name "drain" $taker.drain) $facts }}
+{{- $own := merge (dict "component" $name) (index $facts.takers $name) $facts }}
 ---
-apiVersion: apps/v1
-kind: Deployment
+{{ include "planeshift.beside" (dict "root" $ "facts" $own "component" $name "replicas" $replicas "takes" "messages") }}
+{{- end }}
+{{- end }}
+
+{{/* What is asked at a port of its own: the same, and a Service. Every node answers, since nobody says where pods are. */}}
+{{- define "planeshift.others" -}}
+{{- $facts := fromYaml (include "planeshift.facts" .) -}}
+{{- range $name, $asked := .Values.others }}
+{{- $own := merge (dict "component" $name) (pick $asked "workers" "threads") (index $facts.others $name) $facts }}
+{{- $service := $asked.service | default dict }}
+---
+{{ include "planeshift.beside" (dict "root" $ "facts" $own "component" $name "replicas" $asked.replicas "takes" "requests") }}
+---
+apiVersion: v1
+kind: Service
 metadata:
   name: {{ $.Release.Name }}-{{ $name }}
   labels:
     {{- include "planeshift.labels" $ | nindent 4 }}
+    planeshift.dev/takes: requests
+spec:
+  type: {{ $service.type | default "ClusterIP" }}
+  selector:
+    {{- include "planeshift.selector" $ | nindent 4 }}
     app.kubernetes.io/component: {{ $name }}
+  ports:
+    - name: http
+      port: {{ $own.port }}
+      targetPort: http
+      {{- with $service.nodePort }}
+      nodePort: {{ . }}
+      {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What runs beside: root, facts, component, replicas, takes. A new pod is there before an old one goes. */}}
+{{- define "planeshift.beside" -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .root.Release.Name }}-{{ .component }}
+  labels:
+    {{- include "planeshift.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
   annotations:
     kube-score/ignore: container-image-pull-policy
 spec:
-  replicas: {{ $replicas }}
+  replicas: {{ .replicas }}
   revisionHistoryLimit: 5
   progressDeadlineSeconds: 600
   strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 50%, maxUnavailable: 0}}
   selector:
     matchLabels:
-      {{- include "planeshift.selector" $ | nindent 6 }}
-      app.kubernetes.io/component: {{ $name }}
-  template: {{- include "planeshift.pod" (dict "root" $ "facts" $component "component" $name "taker" $taker.argv) | nindent 4 }}
+      {{- include "planeshift.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
+  template: {{- include "planeshift.pod" . | nindent 4 }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ $.Release.Name }}-{{ $name }}
-  labels: {{- include "planeshift.labels" $ | nindent 4 }}
+  name: {{ .root.Release.Name }}-{{ .component }}
+  labels: {{- include "planeshift.labels" .root | nindent 4 }}
 spec:
   maxUnavailable: 1
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
-      {{- include "planeshift.selector" $ | nindent 6 }}
-      app.kubernetes.io/component: {{ $name }}
-{{- end }}
+      {{- include "planeshift.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "planeshift.account" -}}
