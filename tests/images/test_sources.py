@@ -278,3 +278,7 @@ def test_a_request_that_contradicts_itself_is_refused() -> None:
     ):
         with pytest.raises(PlaneshiftError, match=code):
             images.recipe(request, kept, os.environ, quiet)
+
+
+def test_an_image_says_which_ports_its_service_s_programs_listen_at() -> None:
+    assert recipe("nova").ports == (8774, 8775, 6080)  # and none for those that take messages

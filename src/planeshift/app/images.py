@@ -137,7 +137,7 @@ def recipe(request: Request, kept: Kept, variables: Mapping[str, str], say: Say)
         pip=request.pip,
         source=source,
         patches=patches.read(Path(request.patches)) if request.patches else (),
-        ports=tuple(component.port for component in spec.components),
+        ports=tuple(c.port for c in spec.components if c.port),
         compressor=layers.COMPRESSOR,
     )
     return made, base
