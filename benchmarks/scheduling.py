@@ -2,7 +2,7 @@
 
     python benchmarks/scheduling.py [--at-once] [--raised] [--record]      # tools are made first
 
-The cloud is examples/cern-scale with what may be pods as pods, as many of each as it has hosts, in a cluster of two zones.
+The cloud is examples/cern-scale as pods, as many of each as it has hosts, in a cluster of two zones.
 The product's own driver lays out the files and releases each backend by helm, as many side by side, as `up` does.
 `--at-once`: every object of `helm template` is made in one go, so that the scheduler has all pods before it. Real programs
 work on it: kube-apiserver, kube-controller-manager, kube-scheduler, with etcd on memory. Nodes, and the pods' running, are
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -69,7 +70,7 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 RAISED = 1000  # requests a second of a program; kube-scheduler's own limit is 50, kube-controller-manager's 20
 Row = tuple[str, str, str]  # what, found, aim
 PATIENCE = 150.0
-ON_HOSTS = {"nova-metadata"}  # what cannot be pods
+METADATA, FIRST_PORT = "nova-metadata", 31_000  # asked at ports of the nodes, each cell's at one of its own
 STAGES = Path(__file__).parent / "kwok.yaml"
 
 
@@ -115,8 +116,9 @@ def as_pods() -> tuple[Cloud, dict[str, bytes]]:
     whole = yaml.safe_load(text)
     nodes = [{"name": f"node-{z.lower()}{{01..{NODES}}}", "zone": z, "cores": CORES, "memory": MEMORY} for z in ZONES]
     whole["spec"]["clusters"] = [{"name": "k1", "registry": "registry.example.org/site", "nodes": nodes}]
+    ports = itertools.count(FIRST_PORT)
     for name, service in load(text, "cloud.yaml").cloud.spec.services.items():
-        whole["spec"]["services"][name]["backends"] = {b: _moved(found) for b, found in service.backends.items()}
+        whole["spec"]["services"][name]["backends"] = {b: _moved(found, ports) for b, found in service.backends.items()}
     loaded = load(yaml.safe_dump(whole, sort_keys=False), "cloud.yaml")
     if problems := rules.check(loaded):
         raise SystemExit("\n".join(map(str, problems)))
@@ -124,11 +126,11 @@ def as_pods() -> tuple[Cloud, dict[str, bytes]]:
     return loaded.cloud, tree
 
 
-def _moved(backend: Backend) -> dict[str, Any]:
+def _moved(backend: Backend, ports: Iterator[int]) -> dict[str, Any]:
     said = backend.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    if not ON_HOSTS & backend.components.keys():
-        said |= {"cluster": "k1", "replicas": len(said.pop("hosts"))}
-    return said
+    if METADATA in backend.components:
+        said["components"][METADATA] = {"port": next(ports)}
+    return said | {"cluster": "k1", "replicas": len(said.pop("hosts"))}
 
 
 def released(cluster: Cluster, desired: Sequence[DesiredPods]) -> str:
@@ -501,7 +503,9 @@ def deployments(desired: Sequence[DesiredPods]) -> dict[str, tuple[str, int]]:
     """What `whatif` calls the pods of each Deployment, and how many they are."""
     found: dict[str, tuple[str, int]] = {}
     for name, pods in ((p.pods.name, p.pods) for p in desired):
-        named = {f"{name}-{c.name}": c for c in pods.takers} | ({name: pods.component} if pods.component.wsgi else {})
+        named = {f"{name}-{c.name}": c for c in (*pods.takers, *pods.others)} | (
+            {name: pods.component} if pods.port else {}
+        )
         found |= {n: (f"run:{pods.service}/{pods.backend}/{c.name}", pods.replicas) for n, c in named.items()}
     return found
 
