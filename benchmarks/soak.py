@@ -54,7 +54,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 def _row(begin: dict[str, Any], end: dict[str, Any] | None) -> str:
     how = "cut off" if end is None else end["why"].replace("|", "\\|") or f"whole, load {end['load']}"
-    run = begin["at"], f"`{begin['commit']}`", f"{begin['rate']:g}", f"{begin['step']} s"
+    run = begin["at"], f"`{begin['commit']}`", f"{begin['rate']:g}", f"{begin.get('step', 2)} s"
     return _cells(*run, *_figures([end] if end else []), how)
 
 

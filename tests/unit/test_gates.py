@@ -254,6 +254,17 @@ def test_a_log_that_falls_silent_is_no_data() -> None:
     assert failed(counted(found, 6, 250)) == {"data"}
 
 
+def test_an_edge_that_says_no_counts_is_not_judged_by_those_of_before() -> None:
+    found = judge()
+    served(found, "new", [20] * 9)
+    counted(found, 1, 10)  # of one the line is still to come
+    for look in range(2, 10):
+        found.evidence(Evidence(counters=None))
+        assert not found.judge(look).reasons
+    served(found, "new", [20])
+    assert not counted(found, 10, 10).reasons
+
+
 def test_what_is_under_way_or_comes_a_little_later_or_went_with_a_process_is_no_silence() -> None:
     found = judge()
     for second in range(1, 60):

@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -44,36 +45,25 @@ class Access:
         return found | ({"cacert": self.ca_file} if self.ca_file else {})
 
 
-SOON = 300  # seconds before its end from which on a token is not kept
-
-
 def prove(
     spec: ServiceSpec, settings: dict[str, Any], only: Collection[str] = (), known: dict[str, str] | None = None
 ) -> Iterator[str]:
     """Yield what was proved of a service, step by step; `only` as `ports.Prober`. Raises whatever the library does.
 
-    `known` keeps a token from one time to the next, since a password's hash costs Keystone more than all the rest. Other
-    services take it as it is, while it holds; Keystone is to make a new one of it, and is shown the password again after
-    anything that failed.
+    `known` keeps a token from one time to the next, since a password's hash costs Keystone more than all the rest; one
+    that holds no longer is replaced. Keystone itself is to issue one each time.
     """
     import openstack
 
     for library in ("keystoneauth", "urllib3"):  # what they warn of, the error says: it is not for a terminal
         logging.getLogger(library).addHandler(logging.NullHandler())
-    token = known.pop(spec.name, "") if known is not None else ""
-    if token and spec.name == "keystone":
-        names = ("auth_url", "project_name", "project_domain_name")
-        auth = {name: settings["auth"][name] for name in names} | {"token": token}
-        settings = settings | {"auth_type": "v3token", "auth": auth}
     with openstack.connect(load_yaml_config=False, load_envvars=False, **settings) as connection:
         session: Any = connection.session
         if known is not None and spec.name != "keystone":
-            session.auth.set_auth_state(token or None)
+            session.auth.set_auth_state(known.get("token"))
             session.auth.get_access(session)
+            known["token"] = session.auth.get_auth_state()
         yield from spec.verify(connection, only) if only else spec.verify(connection)
-        if known is not None and not session.auth.get_access(session).will_expire_soon(SOON):
-            keystone = spec.name == "keystone"
-            known[spec.name] = session.auth.get_token(session) if keystone else session.auth.get_auth_state()
 
 
 def why(error: Exception) -> str:
@@ -83,6 +73,10 @@ def why(error: Exception) -> str:
 
 # Whoever gives an order meanwhile would wait for the interpreter after each call to the system, 5 ms each time.
 SWITCH_SECONDS = 0.0005
+
+
+DEATHS = 3  # of the process, in a row, after which round trips count as failed
+PAUSE = 1.0  # seconds before another one is started
 
 
 class _Probe:
@@ -95,25 +89,38 @@ class _Probe:
         return self.found
 
 
+@dataclass
+class _Asked:
+    """Round trips that are under way: their line, and how often they were begun."""
+
+    probe: _Probe
+    names: Collection[str]
+    line: str
+    begun: int = 0
+
+
 class RoundTrips:
-    """Round trips of one cloud, made by a process of their own (`probing`): it ends with this one."""
+    """Round trips of one cloud, made by a process of their own (`probing`): it ends with this one.
+
+    A process that dies says nothing of the service: what was under way is begun again by another.
+    """
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        self._under_way: dict[int, tuple[_Probe, Collection[str]]] = {}
+        self._under_way: dict[int, _Asked] = {}
         self._count = itertools.count()
 
     def start(self, service: str, urls: Mapping[str, str], password: str, only: Collection[str] = ()) -> _Probe:
-        probe, number = _Probe(), next(self._count)
+        number = next(self._count)
         asked = {"number": number, "service": service, "urls": urls, "password": password, "only": list(only)}
+        line = json.dumps(asked | {"access": asdict(self.access)}) + "\n"
+        found = _Asked(_Probe(), list(urls), line)
         with self._lock:
-            self._under_way[number] = probe, list(urls)
-            process = self._process = self._process or self._begin()
-        with contextlib.suppress(OSError):  # one that ends is told of by its reader
-            print(json.dumps(asked | {"access": asdict(self.access)}), file=process.stdin, flush=True)
-        return probe
+            self._under_way[number] = found
+            self._ask(found)
+        return found.probe
 
     def beside(self, work: Callable[[], Mapping[str, str]]) -> _Probe:
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -124,6 +131,18 @@ class RoundTrips:
 
         threading.Thread(target=run, name="beside", daemon=True).start()
         return probe
+
+    def _ask(self, asked: _Asked) -> None:
+        asked.begun += 1
+        try:
+            process = self._process = self._process or self._begin()
+        except OSError as error:
+            asked.probe.found = dict.fromkeys(asked.names, f"no process could make round trips: {error.strerror}")
+            return
+        if process.stdin:
+            with contextlib.suppress(OSError):  # one that has ended is told of by its reader
+                process.stdin.write(asked.line)
+                process.stdin.flush()
 
     def _begin(self) -> subprocess.Popen[str]:
         # In a session of its own: an interrupt is for us, and what is under way cleans up behind itself.
@@ -142,31 +161,44 @@ class RoundTrips:
     def told(self, number: int, found: Mapping[str, str]) -> None:
         """What came of round trips."""
         with self._lock:
-            probe, _ = self._under_way.pop(number)
-        probe.found = found
+            asked = self._under_way.pop(number)
+        asked.probe.found = found
 
     def ended(self, process: subprocess.Popen[str]) -> None:
-        """The process has ended: what was under way failed, and the next ones have another."""
-        why = f"round trips ended with status {process.wait()}"
+        """The process has ended: what was under way is begun again, unless that was so too often."""
+        why = f"no process could make round trips; the last one ended with status {process.returncode}"
         with self._lock:
-            self._process, lost, self._under_way = None, self._under_way, {}
-        for probe, names in lost.values():
-            probe.found = dict.fromkeys(names, why)
+            self._process = None
+            for number, asked in list(self._under_way.items()):
+                if asked.begun < DEATHS:
+                    self._ask(asked)
+                else:
+                    asked.probe.found = dict.fromkeys(asked.names, why)
+                    del self._under_way[number]
 
 
 def _read(trips: weakref.ref[RoundTrips], process: subprocess.Popen[str]) -> None:
     """What the process tells, to whoever still wants to know."""
-    for line in process.stdout or ():
-        told = json.loads(line)
-        if found := trips():
-            found.told(told["number"], told["found"])
-        del found
-    if left := trips():
-        left.ended(process)
+    try:
+        for line in process.stdout or ():
+            told = json.loads(line)
+            if found := trips():
+                found.told(told["number"], told["found"])
+            del found
+    finally:  # a line that was cut off as well
+        process.kill()
+        process.wait()
+        time.sleep(PAUSE)
+        if left := trips():
+            left.ended(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     if process.stdin:
         with contextlib.suppress(OSError):
             process.stdin.close()
-    process.wait()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -95,9 +95,10 @@ class RingCollector:
         self._held = self._dropped = self._unreadable = 0
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}  # by HAProxy's process
-        pid, counts = _counts(path)
-        self._tally = _Tally(pid, counts)
-        self._open(pid, from_now=True)
+        pid, _ = _counts(path)
+        self._streams[pid] = _Stream(self._ring(from_now=True), time.monotonic())
+        # Counted after the ring was opened: what is answered in between has a line, which is told and not counted.
+        self._tally = _Tally(*_counts(path), known=pid)
         self._over, self._end = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._thread.start()
@@ -153,9 +154,11 @@ class RingCollector:
             self._streams.pop(old).socket.close()
 
     def _open(self, pid: str, *, from_now: bool) -> None:
-        made = connect(self._path, f"show events {RING} -w{' -n' if from_now else ''}")
-        self._streams[pid] = _Stream(made, time.monotonic())
+        self._streams[pid] = _Stream(self._ring(from_now=from_now), time.monotonic())
         self._tally.known = pid
+
+    def _ring(self, *, from_now: bool) -> socket.socket:
+        return connect(self._path, f"show events {RING} -w{' -n' if from_now else ''}")
 
     def _receive(self, pid: str) -> None:
         stream = self._streams[pid]
@@ -180,8 +183,8 @@ class RingCollector:
 class _Tally:
     """Counts since a beginning, although they begin anew with each process of HAProxy."""
 
-    def __init__(self, pid: str, counts: _Counts) -> None:
-        self.known = pid  # the process whose ring was opened last
+    def __init__(self, pid: str, counts: _Counts, known: str = "") -> None:
+        self.known = known  # the process whose ring was opened last
         self._pid = pid
         self._before: dict[tuple[str, str], Counters] = {k: _less(Counters(), c) for k, c in counts.items()}
         self._now = dict(counts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from planeshift.errors import Problem
 from planeshift.plan.draft import EDGE_CHANGES, Draft, programs_id
@@ -24,7 +25,7 @@ _APART = {
     "cloud",
     "serve",
     "takers",
-}  # not in a pod's template; `others` are in part
+}  # not in a pod's template
 
 
 def unseen(desired: Desired) -> list[Problem]:
@@ -89,12 +90,23 @@ def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, ch
     if changed and pods.chart:
         return f"upgrade to the chart {pods.chart.source}" if "chart" in changed else f"upgrade {pods.chart.source}"
     if changed:
-        return "upgrade, no pod restarts" if set(changed) <= _APART else "upgrade, its pods in turn"
+        apart = _APART | ({"others"} if _alike(release_values(pods, draft.key), state.values) else set())
+        return "upgrade, no pod restarts" if set(changed) <= apart else "upgrade, its pods in turn"
     if state.drift:
         return f"back to its release: {'; '.join(state.drift)}"
     if state.ready < state.wanted:
         return f"wait for its pods, {state.ready} of {state.wanted} are ready"
     return ""
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the same programs run beside the first, each in the same pods, however many, and asked wherever."""
+    outside = ("replicas", "service")
+    wanted, found = (
+        {name: {k: v for k, v in own.items() if k not in outside} for name, own in values.get("others", {}).items()}
+        for values in (one, other)
+    )
+    return wanted == found
 
 
 def _shown(pods: DesiredPods, count: int) -> str:

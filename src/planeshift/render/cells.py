@@ -73,11 +73,17 @@ def _lacking(cloud: model.Cloud, document: Document) -> Iterator[Problem]:
             place: Path = ("spec", "services", name, "backends", backend)
             wanted = "cell" if settings.cell else "top"
             first = spec.components[0]
-            for component in topology.components(cloud, name, settings) if settings.cluster and spec.cells else ():
+            pods = topology.components(cloud, name, settings) if settings.cluster and spec.cells else ()
+            for component in pods:
                 if component.name != first.name and not (component.topic or component.port):
                     at = document.where((*place, "cluster"), key=True)
                     what = f"{component.name} as pods is not yet supported"
                     yield Problem("PS110", what, at, hint="Run it on hosts, in a backend of its own.")
+            beside = [c.name for c in pods if c.port and c.name != first.name]
+            if beside and any(c.topic for c in pods):
+                what = f"{beside[0]} in pods of the release of what takes messages is not yet supported"
+                at = document.where((*place, "components", beside[0]), key=True)
+                yield Problem("PS110", what, at, hint="Run it in a backend of its own.")
             for component in (c for c in spec.components if c.name in settings.components and wanted not in c.where):
                 at, hint = document.where((*place, "components", component.name), key=True), "`cell` names the cell."
                 if settings.cell:

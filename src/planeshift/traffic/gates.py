@@ -172,6 +172,8 @@ class Judge:
         if seen.counters is not None:
             ours = [counted for backend, counted in seen.counters.items() if backend in self.moved | self.stayed]
             self._silence.count(sum(c.requests for c in ours), sum(c.in_flight for c in ours))
+        else:
+            self._silence.uncounted()
         self._evidence = seen
         if seen.probe is not None:
             self._probes[not seen.probe.ok] += 1

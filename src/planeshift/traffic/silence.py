@@ -29,6 +29,10 @@ class Silence:
         self._answered, self._in_flight, self._ahead = answered, in_flight, answered - self.told
         self._least = min(self._least, self._ahead)
 
+    def uncounted(self) -> None:
+        """The edge does not say what it counts at the moment: what was counted before says nothing of the present."""
+        self._since = None
+
     def untold(self, now: float) -> str:
         """How many answers of the step the log did not tell of, if that is too many for too long; else nothing."""
         missing, answers = self._ahead - self._least - self._in_flight, self._answered - self._before

@@ -32,8 +32,15 @@ def verify(connection: Any) -> Iterator[str]:
 
 
 def _another(session: Any, token: str) -> Any:
-    """A token of its own, to be revoked; for the first one, since each password costs Keystone a third of a second."""
+    """A token of its own, to be revoked; for the first one, since each password costs Keystone a third of a second.
+
+    By password where a site has forbidden that: `[token] allow_rescope_scoped_token`.
+    """
+    from keystoneauth1.exceptions import Forbidden
     from keystoneauth1.identity import v3
 
     auth = session.auth
-    return v3.Token(auth.auth_url, token, project_id=auth.get_project_id(session)).get_auth_ref(session)
+    try:
+        return v3.Token(auth.auth_url, token, project_id=auth.get_project_id(session)).get_auth_ref(session)
+    except Forbidden:
+        return auth.get_auth_ref(session)
