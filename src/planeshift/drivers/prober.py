@@ -119,7 +119,7 @@ class RoundTrips:
         found = _Asked(_Probe(), list(urls), line)
         with self._lock:
             self._under_way[number] = found
-            self._ask(found)
+            self._ask(number)
         return found.probe
 
     def beside(self, work: Callable[[], Mapping[str, str]]) -> _Probe:
@@ -132,17 +132,21 @@ class RoundTrips:
         threading.Thread(target=run, name="beside", daemon=True).start()
         return probe
 
-    def _ask(self, asked: _Asked) -> None:
+    def _ask(self, number: int) -> None:
+        asked = self._under_way[number]
         asked.begun += 1
         try:
             process = self._process = self._process or self._begin()
         except OSError as error:
-            asked.probe.found = dict.fromkeys(asked.names, f"no process could make round trips: {error.strerror}")
-            return
+            return self._fail(number, f"no process could make round trips: {error.strerror}")
         if process.stdin:
             with contextlib.suppress(OSError):  # one that has ended is told of by its reader
                 process.stdin.write(asked.line)
                 process.stdin.flush()
+
+    def _fail(self, number: int, why: str) -> None:
+        asked = self._under_way.pop(number)
+        asked.probe.found = dict.fromkeys(asked.names, why)
 
     def _begin(self) -> subprocess.Popen[str]:
         # In a session of its own: an interrupt is for us, and what is under way cleans up behind itself.
@@ -171,10 +175,9 @@ class RoundTrips:
             self._process = None
             for number, asked in list(self._under_way.items()):
                 if asked.begun < DEATHS:
-                    self._ask(asked)
+                    self._ask(number)
                 else:
-                    asked.probe.found = dict.fromkeys(asked.names, why)
-                    del self._under_way[number]
+                    self._fail(number, why)
 
 
 def _read(trips: weakref.ref[RoundTrips], process: subprocess.Popen[str]) -> None:

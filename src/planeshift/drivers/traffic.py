@@ -95,7 +95,7 @@ class RingCollector:
         self._held = self._dropped = self._unreadable = 0
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}  # by HAProxy's process
-        pid, _ = _counts(path)
+        pid = _pid(ask(path, "show info"))
         self._streams[pid] = _Stream(self._ring(from_now=True), time.monotonic())
         # Counted after the ring was opened: what is answered in between has a line, which is told and not counted.
         self._tally = _Tally(*_counts(path), known=pid)
