@@ -71,6 +71,7 @@ test-cluster: setup $(DEV)  ## a real Kubernetes of namespaces on this machine: 
 soak: setup $(DEV)      ## the full kill matrix on real services, a million requests over a hundred shifts; takes hours
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local tests/charts tests/secrets
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s tests/cluster/test_nova_pods.py
+	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s tests/cluster/test_shift_broken.py
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s $(UNDER_LOAD)
 
 refresh: $(DEV)  ## lock each service's releases anew: requirements, options, schema heads
@@ -80,7 +81,7 @@ golden: $(DEV)  ## rewrite the golden files; review them with git diff
 	@PLANESHIFT_GOLDEN=write $(BIN)/pytest -q tests/golden tests/transcripts
 
 bench: setup $(DEV)     ## measure what benchmarks/README.md records
-	@for part in run images charts sealing lab pods scheduling; do $(BIN)/python benchmarks/$$part.py || exit 1; done
+	@for part in run images charts sealing lab pods cern scheduling; do $(BIN)/python benchmarks/$$part.py || exit 1; done
 
 clean:           ## remove the environment
 	rm -rf $(VENV)

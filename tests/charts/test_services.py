@@ -159,7 +159,9 @@ def test_what_takes_messages_has_pods_of_its_own_and_nobody_sends_it_anything(tm
     assert ("Deployment", "one") not in kinds
     found = next(o for o in cell if o["kind"] == "Deployment")
     container = found["spec"]["template"]["spec"]["containers"][0]
-    assert (found["spec"]["replicas"], container["command"]) == (2, ["/var/lib/openstack/bin/nova-conductor"])
+    [conductor] = [c.command for c in catalog.service("nova").components if c.name == "nova-conductor"]
+    argv = [f"/var/lib/openstack/bin/{conductor[0]}", *conductor[1:]]
+    assert (found["spec"]["replicas"], container["command"], argv[-1]) == (2, argv, "nova-conductor")
     assert ":(1627|1628) 01 " in container["readinessProbe"]["exec"]["command"][-1]
     assert "ports" not in container and "livenessProbe" not in container and "lifecycle" not in container
     whole = {(o["kind"], o["metadata"]["name"]) for o in objects(tmp_path, values)}

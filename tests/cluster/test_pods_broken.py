@@ -264,7 +264,7 @@ def test_a_zone_that_is_cut_off_is_left_out_by_the_edge(mended: Cloud) -> None:
     until(lambda: "pods-node2" not in down_at_the_edge(mended), lambda: down_at_the_edge(mended))
 
 
-def test_the_pods_of_a_lost_node_are_told_and_made_anew_on_another(mended: Cloud) -> None:
+def test_the_pods_of_a_lost_node_are_made_anew_on_another_and_spread_again_once_it_is_back(mended: Cloud) -> None:
     there = [pod for pod, node in mended.nodes("placement").items() if node == "node2"]
     mended.rig.fault("kill", "node2")
     mended.kubectl("wait", "--for=condition=Ready=Unknown", "node/node2", "--timeout=180s")
@@ -276,3 +276,8 @@ def test_the_pods_of_a_lost_node_are_told_and_made_anew_on_another(mended: Cloud
     assert mended.operations() == []
     assert set(mended.nodes("placement").values()) == {"node1"}
     assert mended.get(8778, "/") == 200
+    mended.rig.up()
+    mended.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s")
+    until(lambda: "2 pods in a, none in b, which is back" in mended.summaries(), mended.summaries)
+    assert mended.lost(8778, "/", lambda: mended.run("up", "--yes")) == []
+    assert set(mended.nodes("placement").values()) == {"node1", "node2"}

@@ -1,6 +1,7 @@
 """Real clouds on loopback addresses of their own.
 
-One xdist worker owns the shared cloud (group `local`), and one those of single modules (`local-own`).
+One xdist worker owns the shared cloud (group `local`), and one those of single modules (`local-own`): that one takes
+longer, so that shifts, which are judged by how long requests take, come when nobody else needs the processors.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from bootloop import Api, BootLoop
-from rig import PLANESHIFT, PROC, Cloud, blob, kill, until
+from rig import LIMIT, PLANESHIFT, PROC, Cloud, blob, kill, until
+
+from planeshift import catalog
 
 pytestmark = pytest.mark.xdist_group("local-own")
 
@@ -117,6 +119,49 @@ def test_what_takes_messages_moves_under_a_boot_loop_and_nothing_is_lost(nova: C
     rows = {(r["service"], r["backend"], r["host"]): r for r in nova.rows()}
     assert rows["cell", "c1", ""]["health"] == "up", rows
     assert rows["nova", "new", "c2"]["detail"] == "idle"
+
+
+SLOW = """
+import sys, threading, time, types
+import oslo_messaging
+from oslo_config import cfg
+
+begun, ended = threading.Event(), threading.Event()
+
+
+class Endpoint:
+    def work(self, context):
+        begun.set()
+        time.sleep(1)
+        ended.set()
+
+
+def main():
+    cfg.CONF([])
+    transport = oslo_messaging.get_rpc_transport(cfg.CONF, "fake:")
+    target = oslo_messaging.Target(topic="topic", server="server")
+    server = oslo_messaging.get_rpc_server(transport, target, [Endpoint()])
+    server.start()
+    oslo_messaging.get_rpc_client(transport, target).cast({}, "work")
+    assert begun.wait(60)
+    server.stop()
+    print(sys.argv, ended.is_set())
+    server.wait()
+
+
+sys.modules["nova.cmd.PROGRAM"] = types.SimpleNamespace(main=main)
+"""
+
+
+@pytest.mark.parametrize("program", ["scheduler", "conductor", "compute"])
+def test_a_server_of_messages_that_has_stopped_has_finished_what_it_took(nova: Cloud, program: str) -> None:
+    """Nova closes what a message needs before it waits for the message: one that came last would fail."""
+    [component] = [c for c in catalog.service("nova").components if c.name == f"nova-{program}"]
+    python, *options, code, name = component.command
+    [environment] = (nova.state / "environments").glob("nova-*")
+    argv = [environment / "bin" / python, *options, SLOW.replace("PROGRAM", program) + code, name]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=LIMIT)
+    assert done.stdout == f"['nova-{program}'] True\n", done.stderr
 
 
 def test_a_cell_whose_database_is_gone_is_listed_in_part_and_comes_back(nova: Cloud, api: Api) -> None:

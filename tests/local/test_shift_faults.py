@@ -1,7 +1,7 @@
 """Shifts of a real Glance between two backends on this machine, under an open-loop load, while something dies.
 
 Requests that are lost are counted: none, but for those that the killed program held itself. The tests of this module share a
-cloud; each begins and ends with all traffic on one side.
+cloud; each begins and ends with all traffic on one side. A fault comes at one step, or at each (PLANESHIFT_SOAK=1).
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from typing import Any
 import pytest
 from lost import held
 from rig import Cloud, kill, random_file, until
+from steps import at_each
 
 from planeshift.openloop import Flow, Load, Step, load
 
 pytestmark = pytest.mark.xdist_group("local-own")
 
 RATE = 40
+SHARES = (10, 50, 100)
 ELSEWHERE = 19988  # a port from which Glance may fetch images
 
 
@@ -39,7 +41,7 @@ def two(clouds: Callable[..., Cloud]) -> Iterator[Cloud]:
     """Keystone, and Glance with two backends, `old` with all of the traffic."""
     cloud = clouds("two", "keystone", "glance")
     with cloud.edited() as spec:
-        spec["services"]["glance"]["shift"] = {"time": 2, "steps": [10, 50, 100]}
+        spec["services"]["glance"]["shift"] = {"time": 2, "steps": list(SHARES)}
         spec["services"]["glance"]["config"] = "config/glance"
         spec["services"]["glance"]["backends"] = {
             "old": {"hosts": ["here"], "weight": 100},
@@ -61,6 +63,12 @@ def health(cloud: Cloud) -> Load:
 def weights(cloud: Cloud) -> dict[str, int]:
     found = {server: row["weight"] for (name, server), row in cloud.statistics().items() if name == "glance"}
     return {name.removesuffix("-here"): int(w) for name, w in found.items() if name.endswith("-here")}
+
+
+def share(cloud: Cloud) -> float:
+    """How much of the traffic the edge sends to `new`, in percent."""
+    found = weights(cloud)
+    return 100 * found["new"] / sum(found.values())
 
 
 def shift(cloud: Cloud, target: str, share: int = 100) -> Any:
@@ -114,23 +122,26 @@ def test_traffic_moves_and_moves_back_and_nothing_is_lost(two: Cloud) -> None:
     assert two.kinds() == set()
 
 
-def test_planeshift_is_killed_and_traffic_stays_and_the_next_run_goes_on(two: Cloud) -> None:
+@at_each(SHARES, usual=50)
+def test_planeshift_is_killed_and_traffic_stays_and_the_next_run_goes_on(two: Cloud, step: int) -> None:
     with load(health(two)) as found:
         with shifting(two, "new") as process:
-            at_step(two, 50)
+            at_step(two, step)
             process.kill()
             process.wait()
-        assert weights(two) == {"old": 256, "new": 256}
+        assert share(two) == pytest.approx(step, abs=1)
         two.up()
-        assert steps(two) == [100]
+        assert steps(two) == [s for s in SHARES if s > step] or step == 100
         assert weights(two) == {"old": 0, "new": 256}
-        assert shift(two, "old").code == 0
+        done = shift(two, "old")
+        assert done.code == 0, done.text
     assert found.failures == []
 
 
-def test_haproxy_is_killed_and_starts_again_with_the_weights_of_the_step(two: Cloud) -> None:
+@at_each(SHARES, usual=50)
+def test_haproxy_is_killed_and_starts_again_with_the_weights_of_the_step(two: Cloud, step: int) -> None:
     with load(health(two)) as found, shifting(two, "new") as process:
-        at_step(two, 50)
+        at_step(two, step)
         began = time.time()
         for pid in two.pids("edge/edge", "haproxy"):
             with contextlib.suppress(ProcessLookupError):
@@ -138,7 +149,8 @@ def test_haproxy_is_killed_and_starts_again_with_the_weights_of_the_step(two: Cl
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert weights(two) == {"old": 0, "new": 256}
-        assert shift(two, "old").code == 0
+        done = shift(two, "old")
+        assert done.code == 0, done.text
     # Nobody listens until its supervisor has started it again: that is the gap, and it is told.
     assert all(f.why.startswith(("ConnectionRefused", "ConnectionReset", "EOFError")) for f in found.failures), (
         found.failures
@@ -147,9 +159,10 @@ def test_haproxy_is_killed_and_starts_again_with_the_weights_of_the_step(two: Cl
     assert found.failed <= RATE * (gap + 1), found.failures
 
 
-def test_a_worker_of_the_side_that_gets_more_is_killed(two: Cloud) -> None:
+@at_each(SHARES, usual=50)
+def test_a_worker_of_the_side_that_gets_more_is_killed(two: Cloud, step: int) -> None:
     with load(health(two)) as found, shifting(two, "new") as process:
-        at_step(two, 50)
+        at_step(two, step)
         master = min(two.pids("glance/new", "glance-api"))
         worker = next(p for p in two.pids("glance/new", "glance-api") if p != master)
         kill(worker)
@@ -160,9 +173,10 @@ def test_a_worker_of_the_side_that_gets_more_is_killed(two: Cloud) -> None:
     assert held(found.failures), found.failures
 
 
-def test_the_side_that_gets_more_stops_and_traffic_is_back(two: Cloud) -> None:
+@at_each(SHARES, usual=50)
+def test_the_side_that_gets_more_stops_and_traffic_is_back(two: Cloud, step: int) -> None:
     with load(health(two)) as found, shifting(two, "new", "--time", "30s") as process:
-        at_step(two, 50)
+        at_step(two, step)
         supervisor = two.supervisor("glance/new")
         for pid in [supervisor, *two.pids("glance/new", "glance-api")]:
             with contextlib.suppress(ProcessLookupError):
@@ -220,10 +234,24 @@ def test_the_clock_jumps_back_and_ahead_and_the_next_runs_know_what_was_last(two
     assert found.failures == []
 
 
-def test_two_shifts_at_once_the_second_is_refused(two: Cloud) -> None:
+def test_a_shift_that_is_paused_stays_until_somebody_agrees_that_it_goes_on(two: Cloud) -> None:
+    with shifting(two, "new", "--time", "60s") as process:  # longer than any machine needs to say `--pause`
+        at_step(two, 10)
+        assert two.run("shift", "glance", "--pause").code == 0
+        assert process.wait(120) == 0
+    assert share(two) == pytest.approx(10, abs=1) and "paused" in two.run("plan").text
+    two.run("shift", "glance", "--resume").refused("PS805", "needs a yes")  # there is no terminal
+    assert share(two) == pytest.approx(10, abs=1) and "paused" in two.run("plan").text
+    assert two.run("shift", "glance", "--resume", "--yes").code == 0
+    assert weights(two) == {"old": 0, "new": 256}
+    assert shift(two, "old").code == 0 and weights(two) == {"old": 256, "new": 0}
+
+
+@at_each(SHARES, usual=10)
+def test_two_shifts_at_once_the_second_is_refused(two: Cloud, step: int) -> None:
     before = two.file.read_text()
     with shifting(two, "new") as process:
-        at_step(two, 10)
+        at_step(two, step)
         two.run("shift", "keystone", "vms=100", "--yes").refused("PS801", "is changing this cloud")
         process.communicate(timeout=120)
     two.file.write_text(before)
@@ -231,16 +259,21 @@ def test_two_shifts_at_once_the_second_is_refused(two: Cloud) -> None:
     assert weights(two) == {"old": 256, "new": 0}
 
 
-def test_the_runtime_socket_is_gone_and_the_shift_goes_on_by_the_master(two: Cloud) -> None:
+@at_each(SHARES, usual=10)
+def test_the_runtime_socket_is_gone_and_the_shift_goes_on_by_the_master(two: Cloud, step: int) -> None:
+    socket = two.runtime / "here/edge/edge/admin.sock"
+    away = socket.with_suffix(".away")
     with load(health(two)) as found:
         with shifting(two, "new") as process:
-            at_step(two, 10)
-            (two.runtime / "here/edge/edge/admin.sock").unlink()
+            at_step(two, step)
+            socket.rename(away)
             _, err = process.communicate(timeout=120)
             assert process.returncode == 0, err
         assert weights(two) == {"old": 0, "new": 256}
-        assert shift(two, "old").code == 0
+        done = shift(two, "old")
+        assert done.code == 0, done.text
         assert weights(two) == {"old": 256, "new": 0}
+    away.rename(socket)
     assert found.failures == []
     two.settles()
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from test_unreached import Silent, silence
 from worlds import Operator, assert_serves, cloud, ids
 
+from planeshift.app import change
 from planeshift.app.fleet import fleet
 from planeshift.app.site import Site
 from planeshift.app.status import status
@@ -314,6 +318,129 @@ def test_from_hosts_to_pods_and_back() -> None:
     operator.up()
     assert takes(operator) == {"c1/nova/old"}
     assert_serves(operator)
+
+
+def test_a_hold_of_pods_that_took_messages_is_kept() -> None:
+    operator = Operator(pods(0))
+    operator.up()
+    operator.edit(pods(100).replace("time: 2", "time: 60"))
+    operator.data.waiting["conductor"] = 5
+    with pytest.raises(PlaneshiftError, match="sent back"):
+        operator.up()
+    operator.data.waiting.clear()
+    assert ids(operator.plan()) == []
+    assert any("nova@c1 is held" in note for note in operator.plan().notes)
+
+
+# --- a host that does not answer any more
+
+
+def at_the_first_step(operator: Operator, do: Callable[[World], object]) -> None:
+    """`up`; that is done when the first step was made."""
+
+    def prepare(memory: Memory, world: World) -> None:
+        def watch(call: Call, moment: Moment) -> None:
+            if "c2/nova/new" in takes(operator) and not done:
+                done.append(1)
+                do(world)
+
+        memory.faults.watch = watch
+
+    done: list[int] = []
+    operator.up(prepare=prepare)
+
+
+@pytest.mark.parametrize("host", ["c2", "c3"])
+def test_a_host_of_the_new_side_that_does_not_answer_sends_messages_back(operator: Operator, host: str) -> None:
+    operator.edit(spec(100).replace("time: 2", "time: 2, steps: [50, 100]"))
+    with pytest.raises(PlaneshiftError) as caught:
+        at_the_first_step(operator, lambda world: silence(world, host))
+    assert "is not back everywhere" in caught.value.problems[-1].message  # nobody knows whether it stopped
+    assert caught.value.problems[-1].code == "PS610" and f"{host}/nova/new: {host} cannot be reached" in str(
+        caught.value.problems[-1].why
+    )
+    assert "c1/nova/old" in takes(operator)
+    assert any("nova@c1 is held" in note for note in operator.plan().notes)
+
+
+def test_messages_stay_where_they_are_taken_if_what_they_should_go_back_to_does_not_answer(operator: Operator) -> None:
+    operator.edit(spec(100).replace("time: 2", "time: 60"))
+
+    def harm(world: World) -> None:
+        silence(world, "c1")
+        operator.data.waiting["conductor"] = 5
+
+    with pytest.raises(PlaneshiftError) as caught:
+        at_the_first_step(operator, harm)
+    assert [p.code for p in caught.value.problems] == ["PS409", "PS610"]
+    assert "c2/nova/new" in takes(operator)  # which the step has started
+
+
+class Blinking:
+    """A host that once gives no answer, and does again."""
+
+    def __init__(self, host: Any) -> None:
+        self.host, self.asked = host, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked += name == "units"
+        return getattr(Silent("it") if self.asked == 1 and name == "units" else self.host, name)
+
+
+def test_a_host_that_gives_no_answer_once_in_a_step_is_no_reason_to_send_messages_back(operator: Operator) -> None:
+    blinking: list[Blinking] = []
+
+    def blink(world: World) -> None:
+        blinking.append(Blinking(world.hosts["c2"]))
+        world.hosts = {**world.hosts, "c2": blinking[0]}  # type: ignore[dict-item]
+
+    at_the_first_step(operator, blink)
+    assert blinking[0].asked > 1 and takes(operator) == {"c2/nova/new", "c3/nova/new"}
+
+
+def test_nothing_is_planned_where_it_was_not_seen_who_takes_messages(operator: Operator) -> None:
+    world = operator.next()
+    world.hosts = {**world.hosts, "c1": Blinking(world.hosts["c1"])}  # type: ignore[dict-item]
+    with pytest.raises(PlaneshiftError, match="it cannot be reached"):
+        change.plan(world)
+
+
+def test_whoever_may_still_take_messages_is_named(operator: Operator) -> None:
+    operator.edit(spec(100).replace("time: 2", "time: 2, steps: [100]"))
+    with pytest.raises(PlaneshiftError, match="c1/nova/old may still take messages"):
+        at_the_first_step(operator, lambda world: silence(world, "c1"))
+    assert takes(operator) == {"c1/nova/old", "c2/nova/new", "c3/nova/new"}
+    operator.up()
+    assert takes(operator) == {"c2/nova/new", "c3/nova/new"}
+
+
+def test_what_never_ran_is_not_said_to_take_messages(operator: Operator) -> None:
+    """`c3` is needed for the second step: not before."""
+    operator.edit(spec(100).replace("time: 2", "time: 2, steps: [25, 100]"))
+    with pytest.raises(PlaneshiftError, match=r"was sent back to new 0 %, old 100 %") as caught:
+        at_the_first_step(operator, lambda world: silence(world, "c3"))
+    assert "may still take" not in str(caught.value) and takes(operator) == {"c1/nova/old"}
+
+
+def test_status_shows_a_consumers_host_that_does_not_answer(settled: Data) -> None:
+    operator = Operator(spec(0), copy.deepcopy(settled))
+    world = operator.next()
+    silence(world, "c1")
+    whole = {"apiVersion": "planeshift/v1", "kind": "Cloud", "metadata": {"name": "test"}}
+    text = yaml.safe_dump(whole | {"spec": yaml.safe_load(spec(0))})
+    rows = {(r.backend, r.host): r for r in status(Site(Path("cloud.yaml"), load(text, "cloud.yaml"), {}), world)}
+    assert (rows["old", "c1"].health, rows["old", "c1"].detail) == ("unknown", "c1 cannot be reached")
+    assert rows["new", "c2"].detail == "idle"
+
+
+def test_an_interrupt_while_the_new_side_is_waited_for_forgets_not_where_the_shift_began(operator: Operator) -> None:
+    operator.data.deaf |= {"c2/nova/new", "c3/nova/new"}
+    with pytest.raises(PlaneshiftError) as caught:
+        at_the_first_step(operator, lambda world: world.stopping.set())
+    assert caught.value.problems[0].code == "PS803"
+    with pytest.raises(PlaneshiftError, match="sent back to new 0 %, old 100 %"):
+        operator.up()
+    assert takes(operator) == {"c1/nova/old"}
 
 
 def test_status_says_who_is_idle(settled: Data) -> None:

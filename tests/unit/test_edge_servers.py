@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from worlds import cloud, paths
 
+from planeshift.drivers.haproxy import _busy
 from planeshift.render.build import build
 from planeshift.render.desired import ClusterView
 
@@ -33,3 +35,21 @@ def test_a_server_is_given_as_many_requests_as_it_has_threads_but_for_one_that_h
     text = edge.files["haproxy.cfg"].content.decode()
     assert "server vms-here 127.0.0.1:18778 maxconn 14 weight" in text
     assert "server puppet-theirs 192.0.2.3:8778 weight" in text
+
+
+@pytest.mark.parametrize(
+    "rate, now, ttime, rtime, busy",
+    [
+        (20, 0, 650, 40, 0.8),  # clients that keep their connections, and ask once in a while
+        (20, 0, 40, 40, 0.8),
+        (2, 6, 3000, 10, 6.0),  # long downloads, under way after their first byte
+        (2, 40, 50, 40, 0.1),  # all of them at once, for a moment
+        (0, 3, 900, 10, 0.0),
+    ],
+)
+def test_what_is_served_at_a_time_is_no_client_that_thinks(
+    rate: int, now: int, ttime: int, rtime: int, busy: float
+) -> None:
+    head = "# pxname,svname,rate,scur,ttime,qtime,ctime,rtime\n"
+    row = f"{rate},{now},{ttime},0,0,{rtime}\n"
+    assert _busy(f"{head}web,FRONTEND,9,9,9,,,\nweb,one,{row}web,BACKEND,{row}") == {"web": pytest.approx(busy)}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from worlds import cloud
+from worlds import Operator, cloud, ids
 
 from planeshift import catalog
 from planeshift.app.site import open_site
-from planeshift.errors import PlaneshiftError
+from planeshift.engine import actions
+from planeshift.engine.world import World
+from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.build import build as plan_build
 from planeshift.plan.cells import state_of
 from planeshift.plan.observed import BusState, CellState, DatabaseState, Observed
@@ -36,6 +39,8 @@ services:
       c1: {hosts: [c1], cell: c1, components: {nova-conductor: {}}}
       n1: {hosts: [n1], cell: c1, components: {nova-compute: {}}}
 """
+
+ABOVE = "nova:\n    backends:\n      vms: {cluster: k1}"
 
 
 @pytest.fixture
@@ -233,3 +238,89 @@ def test_a_cloud_of_cerns_size_is_planned_whole() -> None:
     given = {n: frozenset(s.name for s in f.secrets if s.kind == "given") for n, f in desired.secrets.items()}
     counted = Counter(o.kind for o in plan_build(desired, Observed(secrets=given)).operations)
     assert (counted[Kind.MAP_CELL], counted[Kind.START]) == (81, 248)
+
+
+# --- another release
+
+
+def upgraded(monkeypatch: pytest.MonkeyPatch, failing: int) -> tuple[Operator, list[str]]:
+    """The cloud in 2026.1, to be of 2026.2; so many times its cell's data cannot be moved for a moment."""
+    operator, asked, real = Operator(f"release: '2026.1'\n{CELLS}"), list[str](), actions.run
+    operator.up()
+
+    def run(world: World, place: Any, command: tuple[str, ...], *rest: Any) -> None:
+        asked.append(" ".join(command))
+        if command[-1] == "online_data_migrations" and asked.count(asked[-1]) <= failing:
+            raise PlaneshiftError(Problem("PS603", "Deadlock found when trying to get lock"))
+        real(world, place, command, *rest)
+
+    monkeypatch.setattr(actions, "run", run)
+    operator.edit(f"release: '2026.2'\n{CELLS}")
+    return operator, asked
+
+
+def test_conductors_take_the_new_release_first_those_of_cells_before_those_above(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator, _ = upgraded(monkeypatch, failing=0)
+    needs = {o.id: o.needs for o in operator.plan().operations}
+    cell, above, api, node = (
+        f"restart:{u}" for u in ("c1/nova/c1", "here/nova/vms.consumers", "here/nova/vms", "n1/nova/n1")
+    )
+    turns = {cell, above, api, node}
+    assert {i: needs[i] & turns for i in turns} == {cell: set(), above: {cell}, api: {cell, above}, node: {cell}}
+    operator.up()
+    assert ids(operator.plan()) == []
+
+
+def test_an_api_serves_until_its_turn_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = CELLS.replace("vms: {hosts: [here]}\n      c1", "vms: {hosts: [here, c1]}\n      c1")
+    operator = Operator(f"release: '2026.1'\n{two}")
+    operator.up()
+    operator.edit(f"release: '2026.2'\n{two}")
+    needs = {o.id: o.needs for o in operator.plan().operations}
+    waits = {"restart:c1/nova/c1", "restart:here/nova/vms.consumers", "restart:c1/nova/vms.consumers"}
+    assert all(waits <= needs[f"withhold:{host}/nova/vms"] for host in ("here", "c1"))
+    operator.up()
+    assert ids(operator.plan()) == []
+
+
+def test_pods_take_it_in_the_same_order() -> None:
+    pods = CELLS.replace("via: local}, {name: c1", "via: local, address: 192.0.2.1}, {name: c1")
+    pods = pods.replace("c1: {hosts: [c1]", "c1: {cluster: k1").replace(
+        "nova:\n    backends:\n      vms: {hosts: [here]}", ABOVE
+    )
+    pods += "clusters: [{name: k1, registry: registry.example.org}]\nedges: [{name: lb, address: 192.0.2.1}]\n"
+    operator = Operator(f"release: '2026.1'\n{pods}")
+    operator.up()
+    operator.edit(f"release: '2026.2'\n{pods}")
+    needs = {o.id: o.needs for o in operator.plan().operations}
+    assert "release:k1/nova/c1" in needs["release:k1/nova/vms"]
+    assert "release:k1/nova/vms" not in needs["release:k1/nova/c1"]
+    assert "release:k1/nova/c1" in needs["restart:n1/nova/n1"]
+    operator.up()
+    assert ids(operator.plan()) == []
+
+
+def test_data_that_cannot_be_moved_for_a_moment_are_moved_by_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, asked = upgraded(monkeypatch, failing=2)
+    operator.up()
+    assert asked.count("nova-manage db online_data_migrations") == 2 + len(("cell0", "c1"))
+    assert asked.count("nova-manage db sync --local_cell") == len(("cell0", "c1"))
+    assert ids(operator.plan()) == []
+
+
+def test_data_that_can_never_be_moved_stop_the_run_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, _ = upgraded(monkeypatch, failing=99)
+    with pytest.raises(PlaneshiftError, match="Deadlock found"):
+        operator.up()
+
+
+def test_the_release_whose_programs_sleep_when_they_stop_sleeps_no_longer_than_needed() -> None:
+    def options(release: str) -> str:
+        declared = cloud(f"release: '{release}'\n{CELLS}")
+        unit = build(declared, {}, {}, {h.name: PATHS for h in declared.spec.hosts}).units["c1/nova/c1"]
+        return b"\n".join(f.content for f in unit.files.values()).decode()
+
+    assert "manager_shutdown_timeout = 20" in options("2026.1")
+    assert "manager_shutdown_timeout" not in options("2026.2")

@@ -112,6 +112,12 @@ def test_a_median_that_is_longer_than_allowed_is_found_and_the_reason_says_how_l
     assert text == "GET /v3: 64 ms, 34 ms on the side that stayed; 41 ms allowed"
 
 
+def test_while_few_requests_may_be_slow_by_chance_the_gate_says_so() -> None:
+    found = looks(judge(), 12, {"GET /v3": [20, 60]}, {"GET /v3": list(range(20, 50))})
+    text = next(g.detail for g in found.gates if g.name == "p99")
+    assert text == "GET /v3: 60 ms, 49 ms on the side that stayed; 54 ms allowed, and 24 requests may be chance"
+
+
 def test_slow_requests_that_are_slower_are_found_where_the_median_is_the_same() -> None:
     stayed = [20, 21, 22, 23, 24, 25, 26, 27, 28, 60] * 3
     found = looks(judge(), 110, {"GET /v3": [20, 21, 22, 23, 24, 25, 26, 27, 28, 90]}, {"GET /v3": stayed})
@@ -153,6 +159,33 @@ def test_a_stall_of_both_sides_is_no_fault_and_hides_none() -> None:
     found.evidence(GOOD)
     last = looks(found, 110, {"GET /v3": [2 * w for w in range(20, 50)]}, {"GET /v3": list(range(20, 50))})
     assert failed(last) & {"p50", "p99"}
+
+
+@pytest.mark.parametrize("good", [0, 15])
+def test_a_last_step_of_half_a_minute_that_looks_bad_is_watched_until_it_surely_is(good: int) -> None:
+    """Also where it begins well: then it is gross, if not surely no chance."""
+    found = Judge(Gates(), frozenset({"new"}), frozenset({"old"}), seconds=30)
+    chance = random.Random(2)
+
+    def waits(count: int, times: float) -> list[int]:
+        return [int(times * chance.uniform(20, 50)) for _ in range(count)]
+
+    for step, share in enumerate((25, 50)):
+        found.begin_step(share, step * 30.0)
+        found.evidence(GOOD)
+        for look in range(1, 61):
+            served(found, "new", waits(share // 5, 1.0))
+            served(found, "old", waits((100 - share) // 5, 1.0))
+            verdict = found.judge(step * 30 + look * SLOT)
+        assert verdict.state == "passed"
+    found.begin_step(100, 60.0)
+    found.evidence(GOOD)
+    for look in range(1, 141):
+        served(found, "new", waits(20, 1.0 if look <= good else 30.0))
+        verdict = found.judge(60 + look * SLOT)
+        if verdict.state != "watching":
+            break
+    assert failed(verdict) & {"p50", "p99"} and 60 < look <= (120 if good else 90)  # in time for no step after it
 
 
 def test_the_last_step_is_compared_with_what_the_other_side_did_before() -> None:

@@ -434,6 +434,7 @@ BROKEN = {
         "PS218",
         CLUSTER + PODS.replace("cluster: k1", f"cluster: k1, replicas: 2, {MARK}autoscale: {{}}"),
     ),
+    "a name that is too long for Helm": ("PS218", CLUSTER + PODS.replace("pods:", f"{MARK}{'p' * 45}:")),
     "pods in no cluster": ("PS201", CLUSTER + PODS.replace("cluster: k1", f"cluster: {MARK}k2")),
     "a port that nodes do not have": ("PS203", CLUSTER + PODS.replace("k1", f"k1, port: {MARK}8080")),
     "two backends on one port of the nodes": (

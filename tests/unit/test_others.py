@@ -118,6 +118,14 @@ def test_what_belongs_on_compute_nodes_is_refused_and_so_are_ports_that_clash_or
     assert values(balanced + SIDE)["others"]["nova-novncproxy"]["service"] == {"type": "LoadBalancer"}
 
 
+def test_names_that_make_a_service_s_too_long_are_refused() -> None:
+    name = "s" * 46  # with nova- 51 of the 53 for Helm
+    [(code, message)] = problems(
+        SPEC + SIDE.replace("side:", f"{name}:").replace(", nova-novncproxy: {port: 31080}", "")
+    )
+    assert code == "PS218" and message == f"the Service `nova-{name}-nova-metadata` has 65 letters of 63"
+
+
 def test_behind_an_ingress_controller_they_keep_their_ports() -> None:
     found = values(SPEC.replace("{name: k1, ", "{name: k1, expose: ingress, ingress: {address: 192.0.2.7}, ") + SIDE)
     assert found["others"]["nova-metadata"]["service"]["type"] == "NodePort" and "ingress" not in found

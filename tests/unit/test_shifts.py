@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from worlds import Operator, assert_serves, ids
 
 from planeshift.app.status import _weight
-from planeshift.drivers.memory import Killed, Memory
+from planeshift.drivers.memory import Killed, Memory, processes
 from planeshift.drivers.memory.data import EdgeData, ProcessData, ServerData
+from planeshift.drivers.memory.faults import Call, Moment
 from planeshift.drivers.memory.traffic import MemoryCollector
 from planeshift.drivers.prober import Access, RoundTrips
 from planeshift.engine.observe import observe
@@ -33,7 +34,7 @@ from planeshift.plan.shifts import same, stages
 from planeshift.plan.sides import _option, options
 from planeshift.render import rules
 from planeshift.render.desired import File, driven_unit
-from planeshift.traffic.gates import Counters
+from planeshift.traffic.gates import Counters, Judge
 from planeshift.traffic.lines import Request
 
 SHIFT = f"{Kind.SHIFT}:keystone"
@@ -236,6 +237,38 @@ def test_an_edge_that_cannot_be_asked_for_a_while_has_lost_no_lines(
     assert next(looks) > 60 and weights(operator)["two-b"] == 256
 
 
+def at_one_step(operator: Operator, call: str, *requests: Request) -> None:
+    """Move all in one step; these requests, and two good ones, have ended at the edge by the end of these calls."""
+
+    def serve(memory: Memory, world: World) -> None:
+        ended = {"edge.set_weights": [Request(0.0, "keystone", "two-b", 200, 5, 5, "--", False, "GET /v3")] * 2}
+        ended[call] = [*ended.get(call, []), *requests]
+        memory.faults.watch = lambda seen, moment: (
+            memory.mishaps.is_served(EDGE, *ended.pop(seen.name))
+            if moment == "after" and getattr(seen, "name", "") in ended
+            else None
+        )
+
+    operator.edit(spec(100).replace("keystone: {", "keystone: {shift: {steps: [100], time: 5}, "))
+    operator.up(prepare=serve)
+
+
+def test_what_ended_before_a_step_is_not_of_it(operator: Operator) -> None:
+    """Consumers may take half a minute to join; what the old side served meanwhile does not make the new one idle."""
+    served = Request(0.0, "keystone", "one-a", 200, 5, 5, "--", False, "GET /v3")
+    at_one_step(operator, "control.stand", *[served] * 40)  # which is noted before anything is moved
+    assert weights(operator)["two-b"] == 256
+
+
+def test_what_ends_once_the_weights_are_set_is_of_the_step(operator: Operator) -> None:
+    """Consumers may take long to leave: what the new side fails meanwhile is judged, and shown."""
+    failed = Request(0.0, "keystone", "two-b", 503, 5, 5, "--", True, "GET /v3")
+    at_one_step(operator, "edge.set_weights", *[failed] * 40)
+    events = [json.loads(line) for line in operator.data.shift_logs[-1].lines]
+    last = next(e for e in reversed(events) if e["event"] == "sample")
+    assert {g["name"]: g["detail"] for g in last["gates"]}["errors"] == "40 of 42 failed (95.24 %)"
+
+
 def test_what_answers_slowly_sends_all_back(operator: Operator) -> None:
     def serve(memory: Memory, world: World) -> None:
         def watch(call: object, moment: str) -> None:
@@ -414,6 +447,75 @@ def test_of_two_edges_the_first_goes_back_where_the_second_fails() -> None:
         assert state and state.servers["keystone", "two-b"].weight == 0
     operator.up()
     assert_serves(operator)
+
+
+@pytest.mark.parametrize("how", ["refuses", "is away"])
+def test_a_bad_verdict_sends_traffic_back_at_every_edge_that_can_be_told(how: str) -> None:
+    pair = "edges: [{name: lb1, address: 127.0.0.4}, {name: lb2, address: 127.0.0.5}]\n"
+    operator = Operator(pair + spec(0).strip("\n"))
+    operator.up()
+    operator.edit(pair + spec(100).strip("\n"))
+    operator.data.sick[HEALTHY_BUT_SICK] = "HttpException: 500"
+    lb1, lb2 = "a/edge/lb1", "a/edge/lb2"
+    seen: list[int] = []
+
+    def part(edge: str) -> int:
+        state = operator.next().edge.state(edge)
+        assert state
+        return state.servers["keystone", "two-b"].weight
+
+    def harm(memory: Memory, world: World) -> None:
+        error = PlaneshiftError(Problem("PS607", "HAProxy of a/edge/lb2 cannot be reached"))
+
+        def watch(call: Call, moment: Moment) -> None:
+            record = memory.data.standing.get("keystone")
+            if not (record and record.hold):
+                return
+            if not seen:
+                if how == "refuses":
+                    memory.faults.fail("edge.set_weights", error, subject=lb2, times=999)
+                else:
+                    memory.mishaps.everything_of_dies(lb2)
+            running = processes.of(memory.data, lb1)
+            seen.extend(p.edge.servers["keystone", "two-b"].weight for p in running if p.edge)
+
+        memory.faults.watch = watch
+
+    with pytest.raises(PlaneshiftError) as caught:
+        operator.up(prepare=harm)
+    assert [p.code for p in caught.value.problems] == ["PS607", "PS610"]
+    assert "lb2" in caught.value.problems[0].message and "is not back everywhere" in caught.value.problems[1].message
+    assert part(lb1) == 0 and seen == sorted(seen, reverse=True)  # once back, it stays there
+    events = [json.loads(line) for line in operator.data.shift_logs[-1].lines]
+    assert events[-1]["result"] == "interrupted" and "return" not in {e["event"] for e in events}
+    assert any("keystone is held" in note for note in operator.plan().notes)
+    operator.up()
+    assert part(lb1) == part(lb2) == 0
+    assert_serves(operator)
+
+
+def test_the_last_step_beside_a_third_backend_is_compared_with_the_side_that_was_left() -> None:
+    three = TWO.replace("127.0.0.3}", "127.0.0.3}, {name: c, via: local, address: 127.0.0.6}").replace(
+        "TWO}", "TWO}, three: {hosts: [c], weight: 50}"
+    )
+
+    def at(one: int) -> str:
+        return three.replace("ONE", str(one)).replace("TWO", str(50 - one))
+
+    operator, parts = Operator(at(50)), list[float]()
+    operator.up()
+    operator.edit(at(0))
+    begin = Judge.begin_step
+
+    def noted(self: Judge, share: float, now: float) -> None:
+        parts.append(share)
+        begin(self, share, now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Judge, "begin_step", noted)
+        operator.up()
+    assert parts == sorted(parts) and parts[-1] == 100 and all(part < 100 for part in parts[:-1])
+    assert 40 < parts[-2] < 60  # a quarter of all, of the half that moves
 
 
 def test_a_hold_that_was_noted_sends_traffic_back_even_where_the_run_was_killed_then(operator: Operator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -224,12 +225,10 @@ def test_what_cannot_be_lost_is_refused_with_what_was_meant() -> None:
     assert caught.value.problems[1].hint == "Did you mean `host:db1`?"
 
 
-@st.composite
-def clusters(draw: st.DrawFn) -> tuple[model.Cloud, list[str]]:
-    """A cluster over zones with pods of Keystone, and what of it is lost."""
-    nodes = draw(st.lists(st.sampled_from("ABC"), min_size=1, max_size=9))
-    listed = "\n".join(f"  - {{name: n{i}, zone: {z}}}" for i, z in enumerate(nodes))
-    spec = f"""
+def over_zones(zones: str, replicas: int) -> model.Cloud:
+    """So many pods of Keystone in a cluster with a node for each letter, in the zone that it names."""
+    nodes = "".join(f"\n  - {{name: n{i}, zone: {zone}}}" for i, zone in enumerate(zones))
+    return cloud_of(f"""
 zones: [A, B, C]
 hosts: [{{name: here, via: local, address: 192.0.2.1}}]
 edges: [{{name: lb, address: 192.0.2.1}}]
@@ -237,12 +236,17 @@ databases: {{main: {{engine: mysql, host: 192.0.2.9}}}}
 clusters:
 - name: k1
   registry: registry.example.org
-  nodes:
-{listed}
+  nodes:{nodes}
 services:
-  keystone: {{backends: {{pods: {{cluster: k1, replicas: {draw(st.integers(1, 12))}}}}}}}
-"""
-    cloud = cloud_of(spec)
+  keystone: {{backends: {{pods: {{cluster: k1, replicas: {replicas}}}}}}}
+""")
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> tuple[model.Cloud, list[str]]:
+    """A cluster over zones with pods of Keystone, and what of it is lost."""
+    nodes = "".join(draw(st.lists(st.sampled_from("ABC"), min_size=1, max_size=9)))
+    cloud = over_zones(nodes, draw(st.integers(1, 12)))
     lost = draw(
         st.lists(st.sampled_from(["zone:A", "zone:B", "zone:C", *(f"node:k1/n{i}" for i in range(len(nodes)))]))
     )
@@ -269,6 +273,43 @@ def test_a_loss_takes_no_fewer_pods_than_any_even_spread_has_there(
     gone = {n for n in nodes if f"node:k1/{n}" in lost or f"zone:{nodes[n]}" in lost}
     assert 0 <= row.after <= row.before - sum(on[n] for n in gone)
     assert row.later == (row.before if len(gone) < len(nodes) else 0)
+
+
+@given(clusters(), st.randoms())
+@settings(max_examples=200, deadline=None)
+def test_a_loss_takes_no_fewer_pods_than_the_schedulers_scores_put_there(
+    pair: tuple[model.Cloud, list[str]], random: object
+) -> None:
+    """Each pod goes to a node of the lowest score, ties by chance; scores as kube-scheduler counts them."""
+    cloud, lost = pair
+    nodes = {n.name: n.zone for n in cloud.spec.clusters[0].nodes}
+    on: dict[str, int] = dict.fromkeys(nodes, 0)
+    replicas = cloud.spec.services["keystone"].backends["pods"].replicas or 0
+    for _ in range(replicas):
+        in_zone = {n: sum(on[m] for m in on if nodes[m] == nodes[n]) for n in on}
+        weights = math.log(len({*nodes.values()}) + 2), math.log(len(nodes) + 2)
+        score = {n: round(in_zone[n] * weights[0] + on[n] * weights[1]) for n in on}
+        on[min(on, key=lambda n: (score[n], random.random()))] += 1  # type: ignore[attr-defined]
+    gone = [n for n in nodes if f"node:k1/{n}" in lost or f"zone:{nodes[n]}" in lost]
+    if gone:
+        row = whatif.without(cloud, lost).row("run:keystone/pods/keystone-api")
+        assert row.after <= replicas - sum(on[n] for n in gone)
+
+
+@pytest.mark.parametrize(
+    "zones, replicas, lost, left",
+    [
+        ("ABBB", 4, "B", 1),  # not two: a node of its own does not get half of them
+        ("ABBB", 4, "A", 2),
+        ("ABBB", 2, "B", 1),
+        ("AABB", 3, "A", 1),
+        ("ABBBB", 5, "B", 2),
+        ("ABC", 2, "A", 1),
+    ],
+)
+def test_zones_of_unequal_size_lose_unequal_shares(zones: str, replicas: int, lost: str, left: int) -> None:
+    cloud = over_zones(zones, replicas)
+    assert whatif.without(cloud, [f"zone:{lost}"]).row("run:keystone/pods/keystone-api").after == left
 
 
 @given(clusters())

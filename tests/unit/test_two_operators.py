@@ -14,6 +14,7 @@ from planeshift.app import change
 from planeshift.drivers.clock import SystemClock
 from planeshift.drivers.memory import Killed, Memory
 from planeshift.drivers.memory.data import ClusterData, Data
+from planeshift.drivers.memory.faults import Call, Moment
 from planeshift.drivers.memory.keep import MemoryClock
 from planeshift.engine import leases
 from planeshift.engine.run import Event
@@ -188,6 +189,24 @@ def test_a_renewal_whose_answer_was_lost_is_no_loss(shared: Data) -> None:
         assert record(shared).version not in ("1", "98")
         keep(wait=False)
     assert record(shared).who == ""
+
+
+def test_while_it_is_not_known_whether_a_renewal_came_through_the_lease_is_not_said_to_be_lost(shared: Data) -> None:
+    ada = Machine("ada@one", shared)
+    with ada.held() as keep:
+        shared.clusters["k1"].lease = replace(record(shared), version="98")
+        ada.clock.data.ticks += leases.PERIOD
+        asked: list[int] = []
+
+        def watch(call: Call, moment: Moment) -> None:
+            if call.name == "lease.read" and moment == "before":
+                asked.append(1)
+                keep(wait=False)
+
+        ada.memory.faults.watch = watch
+        keep()
+        assert asked
+        keep(wait=False)
 
 
 def test_killed_with_a_lease_the_next_run_goes_on_at_once() -> None:

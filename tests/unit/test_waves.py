@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from click import BadParameter
 from test_consumers import takes
 from worlds import Operator, assert_serves, ids
 
-from planeshift.app import shifting
+from planeshift.app import change, shifting
+from planeshift.app.site import open_site
 from planeshift.cli.shift import share
 from planeshift.drivers.control import LocalControl
 from planeshift.drivers.memory import Memory
@@ -126,7 +128,7 @@ def test_a_cell_that_fails_goes_back_alone_and_later_waves_are_not_begun(operato
     assert {"new4/nova/new4", "new1/nova/new1", "old2/nova/old2", "old3/nova/old3"} == moved
     assert ids(operator.plan()) == [id_of(3)] and any("nova@c2 is held" in n for n in operator.plan().notes)
     operator.data.deaf.clear()
-    shifting.resume(operator.next(), ["nova@c2"])
+    shifting.lifted(operator.next(), ["nova@c2"], holds=True)()
     operator.up()
     assert takes(operator) == ALL
     assert_serves(operator)
@@ -157,7 +159,7 @@ def test_a_cell_that_is_paused_stays_where_it_is_and_the_others_go_on(operator: 
     assert [n for n in plan.notes if n.startswith("nova@c1 is paused at new1 0 %, old1 100 % by ben since now")]
     operator.up()
     assert "old1/nova/old1" in takes(operator)
-    shifting.resume(operator.next(), ["nova@c1"])
+    shifting.lifted(operator.next(), ["nova@c1"], holds=True)()
     operator.up()
     assert takes(operator) == ALL
     assert_serves(operator)
@@ -169,11 +171,11 @@ def test_a_cell_that_is_paused_while_both_sides_run_goes_back_or_on(operator: Op
     assert takes(operator) & both
     before = copy.deepcopy(operator.data)
     assert [n for n in operator.plan().notes if "nova@c1 is paused" in n] and ids(operator.plan()) == []
-    shifting.unpause(operator.next(), ["nova@c1"])
+    shifting.lifted(operator.next(), ["nova@c1"], holds=False)()
     operator.up()
     assert takes(operator) == ALL
     back = Operator(read(spec(100) + "      old1: {weight: 100}\n      new1: {weight: 0}\n").cloud, before)
-    shifting.unpause(back.next(), ["nova@c1"])
+    shifting.lifted(back.next(), ["nova@c1"], holds=False)()
     back.up()
     assert takes(back) == (ALL - {"new1/nova/new1"}) | {"old1/nova/old1"}
     assert_serves(back)
@@ -196,9 +198,46 @@ def test_a_pause_is_not_heard_while_a_cell_goes_back(operator: Operator) -> None
     assert takes(operator) & {"old4/nova/old4", "new4/nova/new4"} == {"old4/nova/old4"}
 
 
+def test_a_hold_is_lifted_for_the_plan_and_at_control_once_somebody_has_agreed(operator: Operator) -> None:
+    operator.data.deaf.add("new2/nova/new2")
+    with pytest.raises(PlaneshiftError):
+        operator.up()
+    operator.data.deaf.clear()
+    world = operator.next()
+    lift = shifting.lifted(world, ["nova@c2"], holds=True)
+    assert id_of(2) in ids(change.plan(world))
+    assert id_of(2) not in ids(operator.plan()) and any("nova@c2 is held" in n for n in operator.plan().notes)
+    lift()
+    assert id_of(2) in ids(operator.plan())
+
+
+def test_what_is_paused_or_held_after_somebody_has_agreed_stays_so(operator: Operator) -> None:
+    paused(operator, 1)
+    world = operator.next()
+    lift = shifting.lifted(world, ["nova@c1"], holds=False)
+    assert not world.control.paused()
+    world.control.pause("nova@c1", Pause("later", "ada"))
+    lift()
+    assert world.control.paused() == {"nova@c1": Pause("later", "ada")}
+    shifting.lifted(world, ["nova@c1"], holds=False)()
+    assert not world.control.paused()
+    world.control.pause("nova@c1", Pause("now", "ben"))
+    assert world.control.paused()
+
+
+def test_a_cloud_file_that_was_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "examples/first-cloud", tmp_path / "cloud")
+    site = open_site(str(tmp_path / "cloud/cloud.yaml"))
+    was = site.path.read_text()
+    shifting.write(site, was + "# one\n", was)
+    with pytest.raises(PlaneshiftError, match="was changed meanwhile"):
+        shifting.write(site, was + "# two\n", was)
+    assert site.path.read_text() == was + "# one\n"
+
+
 def test_what_is_neither_paused_nor_held_cannot_be_resumed(operator: Operator) -> None:
     with pytest.raises(PlaneshiftError, match="neither paused nor held"):
-        shifting.resume(operator.next(), ["nova@c1"])
+        shifting.lifted(operator.next(), ["nova@c1"], holds=True)()
 
 
 # --- several at once

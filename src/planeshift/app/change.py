@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from planeshift.app.site import Site, runtime
 from planeshift.drivers.files import failing
 from planeshift.engine import leases
-from planeshift.engine.observe import observe
+from planeshift.engine.observe import AT_ONCE, observe
 from planeshift.engine.run import Listener, execute
 from planeshift.engine.world import Keep, World
-from planeshift.errors import PlaneshiftError, Problem
+from planeshift.errors import PlaneshiftError, Problem, away
 from planeshift.plan.build import build
 from planeshift.plan.made import applied
 from planeshift.plan.observed import NOTHING
@@ -91,10 +91,16 @@ def bring(
 
 def _settle(world: World, say: Say) -> None:
     """Wait, everywhere at once, for commands that an interrupted run of ours had begun."""
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        places: list[Host | Cluster] = [*world.hosts.values(), *world.clusters.values()]
-        for settled in [pool.submit(place.settle, say) for place in places]:
-            settled.result()
+    places: list[tuple[str, Host | Cluster]] = [*world.clusters.items(), *world.hosts.items()]
+    unreached: dict[str, tuple[Problem, ...]] = {}
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        for name, settled in [(name, pool.submit(place.settle, say)) for name, place in places]:
+            try:
+                settled.result()
+            except PlaneshiftError as error:
+                unreached[name] = (*unreached.get(name, ()), *error.problems)
+    if unreached:
+        raise PlaneshiftError(away(unreached))
 
 
 def _forget_shifts(world: World) -> None:

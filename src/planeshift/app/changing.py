@@ -84,7 +84,7 @@ class Changing:
     def _run(self, arguments: Sequence[str]) -> tuple[int, str]:
         """One run: its exit code, and the last lines that it said."""
         self.runs += 1
-        argv = [sys.executable, "-m", "planeshift", *arguments, "-f", self.file, "-o", "json"]
+        argv = [sys.executable, "-P", "-m", "planeshift", *arguments, "-f", self.file, "-o", "json"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             self._process = process
             said: list[str] = []

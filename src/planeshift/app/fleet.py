@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from planeshift.engine.fleet import ALIVE, reports
+from planeshift.engine.observe import AT_ONCE
 from planeshift.engine.world import World
 from planeshift.errors import PlaneshiftError
 from planeshift.plan.cells import state_of
@@ -29,7 +30,7 @@ class CellLine:
 def fleet(world: World, observed: Observed) -> Iterator[CellLine]:
     """A line a cell; of cell0 what runs above the cells."""
     cells = [c for c in world.desired.cells.values() if c.database in world.desired.databases]
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         yield from pool.map(lambda cell: _line(world, observed, cell), cells)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
-from planeshift.app.site import Site, open_site
+from planeshift.app.site import Site, open_site, shown
 from planeshift.drivers import files
 from planeshift.drivers.shiftlogs import SHIFTS, Tail, shift_logs
 from planeshift.engine.world import World
@@ -15,7 +16,7 @@ from planeshift.model import cloud as model
 from planeshift.model import ranges
 from planeshift.model.edit import remove, set_number
 from planeshift.model.load import nearest
-from planeshift.plan.observed import Pause
+from planeshift.plan.observed import Hold, Pause, Standing
 from planeshift.ports import Control
 from planeshift.render import topology
 from planeshift.traffic import events
@@ -95,27 +96,47 @@ def pause(site: Site, control: Control, services: Iterable[str], now: str, who: 
         control.pause(service, Pause(now, who))
 
 
-def unpause(world: World, services: Iterable[str]) -> None:
-    """Lift pauses: whoever orders a shift wants it to be carried out. Raises PlaneshiftError (PS801) where one goes on."""
-    paused = [service for service in services if service in world.control.paused()]
-    if paused:
-        with world.control.lease(world.clock.who()):
-            for service in paused:
-                world.control.pause(service, None)
+def lifted(world: World, services: Iterable[str], *, holds: bool) -> Callable[[], None]:
+    """Let this world's plan have no pause of these shifts, and no hold of a failed gate where `holds`.
+
+    Returns what notes that at control, for whoever has the lease once somebody has agreed to the plan. Raises
+    PlaneshiftError (PS810) where `holds`, and one of them is neither paused nor held.
+    """
+    control, names = world.control, frozenset(services)
+    paused = {n: pause for n, pause in control.paused().items() if n in names}
+    standing = control.standing() if holds else {}
+    held = {n: record.hold for n, record in standing.items() if n in names and record.hold}
+    for name in sorted(names - {*paused, *held}) if holds else ():
+        raise PlaneshiftError(Problem("PS810", f"the traffic of {name} is neither paused nor held"))
+    world.control = cast(Control, _Lifted(control, paused, held))
+
+    def lift() -> None:
+        for name, pause in control.paused().items():
+            if pause == paused.get(name):
+                control.pause(name, None)
+        for name, record in control.standing().items():
+            if record.hold and record.hold == held.get(name):
+                control.stand(name, replace(record, hold=None))
+        world.control = control
+
+    return lift
 
 
-def resume(world: World, services: Iterable[str]) -> None:
-    """Lift pauses, and holds of failed gates, so that the next `up` goes on. Raises PlaneshiftError where there is none."""
-    names, paused, standing = list(services), world.control.paused(), world.control.standing()
-    records = {name: standing[name] for name in names if name in standing and standing[name].hold}
-    for name in names:
-        if name not in paused and name not in records:
-            raise PlaneshiftError(Problem("PS810", f"the traffic of {name} is neither paused nor held"))
-    unpause(world, names)
-    if records:
-        with world.control.lease(world.clock.who()):
-            for name, record in records.items():
-                world.control.stand(name, replace(record, hold=None))
+class _Lifted:
+    """A control without these pauses and holds; with all that come later."""
+
+    def __init__(self, control: Control, paused: Mapping[str, Pause], held: Mapping[str, Hold]) -> None:
+        self._control, self._paused, self._held = control, paused, held
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._control, name)
+
+    def paused(self) -> Mapping[str, Pause]:
+        return {name: p for name, p in self._control.paused().items() if p != self._paused.get(name)}
+
+    def standing(self) -> Mapping[str, Standing]:
+        found = self._control.standing()
+        return {n: replace(r, hold=None) if r.hold and r.hold == self._held.get(n) else r for n, r in found.items()}
 
 
 def retired(site: Site, world: World, service: str, backend: str) -> tuple[Site, str]:
@@ -149,9 +170,14 @@ def paced(site: Site, service: str, steps: tuple[int, ...], seconds: int | None)
     return replace(site, loaded=replace(site.loaded, cloud=cloud))
 
 
-def write(site: Site, text: str) -> None:
-    """Replace the cloud file's text, as a whole, with its mode."""
-    if site.path.read_text("utf-8") != text:
+def write(site: Site, text: str, was: str) -> None:
+    """Replace the cloud file's text, as a whole, with its mode; not (PS809) where it is no longer as it `was`."""
+    if site.path.read_text("utf-8") != was:
+        hint = "Look at what was changed, and order it again."
+        raise PlaneshiftError(
+            Problem("PS809", f"{shown(site.path)} was changed meanwhile: it is left alone", hint=hint)
+        )
+    if text != was:
         files.write(site.path, text.encode(), site.path.stat().st_mode & 0o777)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -132,6 +133,7 @@ def runtime(path: Path) -> Path:
     return (memory or usable)[0] / name
 
 
+@functools.cache
 def _is_tmpfs(path: Path) -> bool:
     """Whether a directory is on a file system of memory. Format: proc_pid_mountinfo(5)."""
     best, kind = "", ""

@@ -59,6 +59,8 @@ def _edges(world: World, observed: Observed) -> Iterator[Row]:
         health, detail = "up", ""
         if running is None:
             health, detail = "down", "HAProxy does not run"
+        elif edge.host in observed.unreached:
+            detail = _unreached(observed, edge.host)
         elif (unit and unit.orphans) or not (unit and unit.supervised):
             health, detail = "orphaned", "HAProxy runs without its supervisor"
         elif running.structure != edge.structure:
@@ -98,9 +100,9 @@ def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
             for host in settings.hosts:
                 yield from _parts(world, observed, name, backend, host)
                 server = _server(observed, name, f"{backend}-{host}")
-                unit = observed.units.get(f"{host}/{name}/{backend}")
-                external = hosts[host].via == "external"
-                health, detail = _external(server) if external else _ours(unit, server, served=served)
+                unit_id, external = f"{host}/{name}/{backend}", hosts[host].via == "external"
+                unit = observed.units.get(unit_id)
+                health, detail = _external(server) if external else _ours(world, observed, unit_id, server, served)
                 release = world.desired.releases[name][backend]
                 config = UNKNOWN
                 if external:
@@ -110,8 +112,6 @@ def _services(site: Site, world: World, observed: Observed) -> Iterator[Row]:
                 elif unit and unit.files:
                     config = shared_digest(spec, unit.files) or "defaults"
                 now = "" if server is None else f" ({server.weight}/256{', withheld' if server.withheld else ''})"
-                if f"{host}/{name}/{backend}" in world.desired.idle:
-                    health, detail = _idle(unit)
                 weight = _weight(world, topology.mover(name, settings), backend, now)
                 yield Row(name, backend, host, health, weight, release, config, detail)
 
@@ -122,11 +122,15 @@ def _parts(world: World, observed: Observed, service: str, backend: str, host: s
         unit = desired.unit
         if unit.part and (unit.host, unit.service, unit.backend) == (host, service, backend):
             state = observed.units.get(unit_id)
-            health, detail = _idle(state) if unit_id in world.desired.idle else _ours(state, None, served=False)
+            health, detail = _ours(world, observed, unit_id, None, served=False)
             name = next((n for n, c in world.desired.consumers.items() if unit_id in c.units.get(backend, ())), "")
             release = world.desired.releases[service][backend]
             config = (shared_digest(world.desired.specs[service], state.files) or "defaults") if state else UNKNOWN
             yield Row(service, backend, host, health, _weight(world, name, backend), release, config, detail)
+
+
+def _unreached(observed: Observed, host: str) -> str:
+    return "; ".join(problem.message for problem in observed.unreached[host])
 
 
 def _idle(unit: UnitState | None) -> tuple[str, str]:
@@ -150,6 +154,8 @@ def _pods(world: World, observed: Observed) -> Iterator[Row]:
             detail = "idle"
         elif state.ready < state.wanted or not state.wanted:
             health, detail = "failing" if state.ready else "down", f"{detail}; {state.problem}".rstrip("; ")
+        elif state.uneven:
+            detail = f"{detail}; {state.uneven}"
         spec = world.desired.specs[pods.service]
         config = (shared_digest(spec, state.files) or "defaults") if state.files else UNKNOWN
         weight = _weight(world, _mover(world, pods_id) or pods.service, pods.backend)
@@ -177,7 +183,12 @@ def _server(observed: Observed, service: str, server: str) -> ServerState | None
     return next((e.servers[service, server] for e in observed.edges.values() if (service, server) in e.servers), None)
 
 
-def _ours(unit: UnitState | None, server: ServerState | None, *, served: bool) -> tuple[str, str]:
+def _ours(world: World, observed: Observed, unit_id: str, server: ServerState | None, served: bool) -> tuple[str, str]:
+    host, unit = unit_id.partition("/")[0], observed.units.get(unit_id)
+    if host in observed.unreached:  # an edge may reach it all the same
+        return _external(server)[0], _unreached(observed, host)
+    if unit_id in world.desired.idle:
+        return _idle(unit)
     if unit is None or not (unit.supervised or unit.orphans):
         return "down", "not running"
     if not unit.supervised:

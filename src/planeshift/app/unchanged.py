@@ -17,9 +17,11 @@ def answer(arguments: Sequence[str], variables: Mapping[str, str]) -> str | None
     """What the command line printed when it last did its work, if all is still as it was then; else None."""
     key = _key(arguments, variables)
     try:
-        with open(_place(key, variables), encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
-            found, printed, *rest = file.read().split(_END)
-        same = found == key and all(state(p) == known for p, known in zip(rest[::2], rest[1::2], strict=True))
+        with open(_place(key, variables), encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
+            mark, _, note = file.read().partition(_END)
+        found, printed, *rest = note.split(_END)
+        whole = mark == _sum(note) and found == key
+        same = whole and all(state(p) == known for p, known in zip(rest[::2], rest[1::2], strict=True))
         return printed if same else None
     except (OSError, ValueError):
         return None
@@ -34,7 +36,7 @@ def remember(arguments: Sequence[str], variables: Mapping[str, str], paths: Iter
     key = _key(arguments, variables)
     depended = [part for given in paths for path in _below(os.path.abspath(given)) for part in (path, state(path))]  # noqa: PTH100
     note = _END.join([key, printed, *depended])
-    files.write(Path(_place(key, variables)), note.encode("utf-8", "surrogateescape"))
+    files.write(Path(_place(key, variables)), f"{_sum(note)}{_END}{note}".encode("utf-8", "surrogateescape"))
 
 
 def state(path: str) -> str:
@@ -62,7 +64,12 @@ def _key(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
 
 
 def _place(key: str, variables: Mapping[str, str]) -> str:
+    base = variables.get("XDG_CACHE_HOME") or f"{variables.get('HOME', '')}/.cache"
+    return f"{base}/planeshift/unchanged/{_sum(key)}"
+
+
+def _sum(text: str) -> str:
+    """By which a note that is not whole is told from one that is."""
     from zlib import crc32
 
-    base = variables.get("XDG_CACHE_HOME") or f"{variables.get('HOME', '')}/.cache"
-    return f"{base}/planeshift/unchanged/{crc32(key.encode('utf-8', 'surrogateescape')):08x}"
+    return f"{crc32(text.encode('utf-8', 'surrogateescape')):08x}"

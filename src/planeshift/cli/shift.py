@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import click
 
@@ -12,6 +13,7 @@ from planeshift.app.site import Site, open_site, shown
 from planeshift.cli import view
 from planeshift.cli.change import agree, confirmed, listener
 from planeshift.cli.root import file_option
+from planeshift.engine.world import World
 from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.plan.operations import Kind, Plan
 from planeshift.render import topology
@@ -86,12 +88,12 @@ def shift(
         shifting.pause(site, world.control, movers, world.clock.now(), world.clock.who())
         view.tell("\n".join(f"{mover} stays where it is. On: planeshift shift {mover} --resume" for mover in movers))
         return Exit.DONE
-    text = site.path.read_text("utf-8")
+    text = was = site.path.read_text("utf-8")
     for mover, wanted in movers.items() if back or shares else ():
         site, text = shifting.with_weights(site, mover, shifting.back(site, mover) if back else wanted, text)
     site = shifting.paced(site, next(iter(movers)), steps or (), seconds)
-    (shifting.resume if resume else shifting.unpause)(compose(site), movers)
-    return _carry_out(site, text, yes, output)
+    world = compose(site)
+    return _carry_out(site, world, text, was, yes, output, shifting.lifted(world, movers, holds=resume))
 
 
 @click.command(short_help="Remove a backend that has no traffic any more.")
@@ -106,21 +108,31 @@ def retire(service: str, backend: str, file: str | None, yes: bool, output: str)
     After a shift the drained side stays up, idle, so that `shift --back` needs no time. This ends that.
     """
     site = open_site(file)
+    was = site.path.read_text("utf-8")
     site, text = shifting.retired(site, compose(site), service, backend)
-    return _carry_out(site, text, yes, output)
+    return _carry_out(site, compose(site), text, was, yes, output)
 
 
-def _carry_out(site: Site, text: str, yes: bool, output: str) -> int:
-    """As `up`; the file is written once somebody agreed."""
+def _carry_out(
+    site: Site,
+    world: World,
+    text: str,
+    was: str,
+    yes: bool,
+    output: str,
+    lift: Callable[[], None] = lambda: None,
+) -> int:
+    """As `up`; the file is written, and holds are lifted, once somebody agreed."""
 
     def agreed(plan: Plan) -> bool:
         if agree(plan, yes, output) and (plan.operations or yes or confirmed(f"write {shown(site.path)}")):
-            shifting.write(site, text)
+            shifting.write(site, text, was)
+            lift()
             return True
         return False
 
     listen, watch = listener(output)
-    done = change.up(compose(site), agree=agreed, listen=listen, watch=watch, say=view.tell)
+    done = change.up(world, agree=agreed, listen=listen, watch=watch, say=view.tell)
     if done is None:
         raise PlaneshiftError(Problem("PS805", "nothing was changed: not confirmed"))
     if output == "text":

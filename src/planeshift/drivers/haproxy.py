@@ -9,7 +9,7 @@ import errno
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from planeshift.errors import PlaneshiftError, Problem
@@ -20,6 +20,7 @@ from planeshift.render.haproxy import HOP
 SOCKET, MASTER = "admin.sock", "master.sock"
 _NO_WORKER = "Can't find the target"
 DRAIN_SECONDS = 620
+AWAY = 50  # tries, five a second, after which an edge that does not answer does not run
 CHECK_SECONDS = 60
 AT_ONCE = 50  # orders in one line, which HAProxy takes up to 16 KiB of
 _WITHHELD = 0x01 | 0x08 | 0x02 | 0x10  # forced or inherited maintenance and drain, 9.3 "show servers state"
@@ -93,16 +94,16 @@ class HAProxy:
             time.sleep(0.1)
 
     def set_weights(self, unit: str, weights: Mapping[tuple[str, str], int]) -> None:
-        orders = [f"set server {frontend}/{server} weight {n}" for (frontend, server), n in weights.items()]
-        for some in range(0, len(orders), AT_ONCE):
-            self._order(unit, ";".join(orders[some : some + AT_ONCE]))
+        self._orders(unit, [f"set server {frontend}/{server} weight {n}" for (frontend, server), n in weights.items()])
+        self._orders(unit, self._takes(unit, {place for place, n in weights.items() if n}))
 
     def withhold(self, unit: str, frontend: str, server: str, say: Say) -> None:
         if self.state(unit) is None:
             return  # an edge that does not run sends nothing
-        self._order(unit, f"set server {frontend}/{server} state drain")
+        drain = f"set server {frontend}/{server} state drain"
+        self._order(unit, drain)
         began = time.monotonic()
-        while sessions := self._sessions(unit, frontend, server):
+        while sessions := self._sessions(unit, frontend, server, drain):
             waited = time.monotonic() - began
             if waited > DRAIN_SECONDS:
                 say(f"{sessions} requests still run after {DRAIN_SECONDS} s; going on")
@@ -113,6 +114,7 @@ class HAProxy:
     def admit(self, unit: str, frontend: str, server: str) -> None:
         if self.state(unit) is not None:
             self._order(unit, f"set server {frontend}/{server} state ready")
+            self._orders(unit, self._takes(unit, {(frontend, server)}))
 
     def wait_up(self, unit: str, frontend: str, server: str, say: Say) -> None:
         began, told = time.monotonic(), 0.0
@@ -132,11 +134,39 @@ class HAProxy:
                 say(f"waiting for {frontend}/{server} to be found up since {waited:.0f} s ({now.check})")
             time.sleep(0.05)
 
-    def _sessions(self, unit: str, frontend: str, server: str) -> int:
-        for row in rows(self._ask(unit, "show stat")):
-            if (row.get("pxname"), row.get("svname")) == (frontend, server):
-                return int(row.get("scur") or 0)
+    def _sessions(self, unit: str, frontend: str, server: str, order: str) -> int:
+        """How many requests a server has in hand: none where HAProxy stays away.
+
+        `order` is given each time: a HAProxy that its supervisor has started again meanwhile knows of none.
+        """
+        for _ in range(AWAY):
+            try:
+                for row in rows(self._ask(unit, f"{order};show stat")):
+                    if (row.get("pxname"), row.get("svname")) == (frontend, server):
+                        return int(row.get("scur") or 0)
+                return 0
+            except OSError:
+                time.sleep(0.2)
         return 0
+
+    def _takes(self, unit: str, places: Collection[tuple[str, str]]) -> list[str]:
+        """What lets servers take of the requests that wait for any server of theirs: an order of the limit that each has.
+
+        While requests wait, `roundrobin` thinks that every server is full, and gives new ones to none; those that wait are
+        taken by servers that have finished one (HAProxy's src/backend.c, `assign_server`, and src/queue.c). One that had no
+        weight, or was withheld, would take nothing while the others are overloaded, which is when it is needed most.
+        """
+        try:
+            told = rows(self._ask(unit, "show stat"))
+        except OSError:
+            return []
+        waiting = {row["pxname"] for row in told if row["svname"] == "BACKEND" and int(row.get("qcur") or 0)}
+        found = {(row["pxname"], row["svname"]): row.get("slim") for row in told if row["pxname"] in waiting}
+        return [f"set maxconn server {'/'.join(place)} {found[place]}" for place in places if found.get(place)]
+
+    def _orders(self, unit: str, orders: Sequence[str]) -> None:
+        for some in range(0, len(orders), AT_ONCE):
+            self._order(unit, ";".join(orders[some : some + AT_ONCE]))
 
     def _order(self, unit: str, command: str) -> None:
         try:
@@ -210,12 +240,18 @@ def _servers(text: str, checks: Mapping[tuple[str, str], tuple[bool, str]]) -> d
 
 
 def _busy(text: str) -> dict[str, float]:
-    """Requests a second times the seconds that each takes: by the last second, and the last 1024 requests."""
-    return {
-        row["pxname"]: int(row.get("rate") or 0) * int(row.get("ttime") or 0) / 1000
-        for row in rows(text)
-        if row.get("svname") == "BACKEND"
-    }
+    """Requests that are served at any one time: by the last second, and the means of the last 1024 requests.
+
+    The time of a request to its first byte does not know of long bodies, which the number under way at this moment does; and
+    `ttime` bounds that, although it has in it how long a client kept its connection for the next request (HAProxy's
+    management guide, 9.1).
+    """
+    return {row["pxname"]: _at_a_time(row) for row in rows(text) if row.get("svname") == "BACKEND"}
+
+
+def _at_a_time(row: dict[str, str]) -> float:
+    rate, now, whole, *parts = (int(row.get(n) or 0) for n in ("rate", "scur", "ttime", "qtime", "ctime", "rtime"))
+    return min(rate * whole / 1000, max(rate * sum(parts) / 1000, now))
 
 
 def _checks(text: str) -> dict[tuple[str, str], tuple[bool, str]]:

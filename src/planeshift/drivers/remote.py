@@ -96,7 +96,7 @@ class RemoteHost:
 
     def _begin(self) -> subprocess.Popen[bytes]:
         """A process that is the agent, by its standard input and output."""
-        argv = self._agent([sys.executable, "-m", "planeshift.drivers.agent"])
+        argv = self._agent([sys.executable, "-P", "-m", "planeshift.drivers.agent"])
         pipe = subprocess.PIPE
         return subprocess.Popen(
             self._command(argv), stdin=pipe, stdout=pipe, cwd="/", env={"PATH": os.defpath}, start_new_session=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from planeshift.catalog.spec import Migration, SecretValue, Site
 from planeshift.engine.fleet import known_cells, members
@@ -16,11 +17,14 @@ from planeshift.plan.databases import FOUND, due, migration_of
 from planeshift.plan.draft import Draft
 from planeshift.plan.observed import Observed
 from planeshift.plan.operations import Kind, Operation
-from planeshift.ports import Host, Say
+from planeshift.ports import Clock, Host, Say
 from planeshift.render.build import edge_unit, environment_path
 from planeshift.render.desired import DesiredCell, DesiredDatabase, DesiredEdge, DesiredPods, DesiredUnit, File
 from planeshift.render.server import wsgi_application
 from planeshift.render.stores import ZERO
+
+# Data move while the service runs and changes them, too: what such a command could not do, the next one can.
+ONLINE_TRIES, AGAIN = 5, 5  # the latter in seconds
 
 Action = Callable[[World, Operation, Say], None]
 
@@ -116,9 +120,23 @@ def _migrate(world: World, operation: Operation, say: Say) -> None:
     cell = world.desired.cells[database.name] if database.cell else None
     extra = _cell_environment(world, cell, cell.connection) if cell else {}  # which may be silent for long
     world.databases.migrating(database.name, step)
-    for command in commands(migration_of(world.desired.specs[database.service], database), step):
-        run(world, place, command, extra, say)
+    migration = migration_of(world.desired.specs[database.service], database)
+    for command in commands(migration, step):
+        often = ONLINE_TRIES if command == migration.online else 1
+        _persistently(partial(run, world, place, command, extra, say), often, world.clock, say)
     world.databases.migrating(database.name, "")
+
+
+def _persistently(work: Callable[[], None], often: int, clock: Clock, say: Say) -> None:
+    """Do what may fail for a moment, so often at the most."""
+    for left in range(often - 1, -1, -1):
+        try:
+            return work()
+        except PlaneshiftError as error:
+            if not left:
+                raise
+            say(f"once more in {AGAIN} s: {error.problems[0].message}")
+            clock.sleep(AGAIN)
 
 
 def _bring_up_to_date(world: World, database: DesiredDatabase, say: Say) -> None:

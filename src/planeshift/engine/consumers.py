@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from planeshift.engine.fleet import ALIVE, reports
 from planeshift.engine.starting import bring_up
 from planeshift.engine.world import World
-from planeshift.errors import PlaneshiftError
+from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import QueueState, UnitState
 from planeshift.ports import Say
 from planeshift.render.consumers import of_pods, programs, running
@@ -20,6 +20,7 @@ from planeshift.render.weights import Shares
 
 JOIN = 120.0  # seconds in which what was started must take messages
 BACK = 30.0  # the same of those that messages go back to: what fails is stopped then in any case
+AWAY = 30.0  # seconds that a host, or a cluster, may not answer
 LOOK = 1.0  # seconds between two looks
 STUCK = 30.0  # seconds that a queue may hold messages, none fewer than before
 SHORT = 10.0  # seconds that a queue may have fewer consumers than run
@@ -33,13 +34,15 @@ class Deaf(Exception):
 class Taking:
     """The consumers of one mover."""
 
-    def __init__(self, world: World, name: str, say: Say, alive: Callable[[], None]) -> None:
-        """`alive` raises where the shift is to end."""
+    def __init__(self, world: World, name: str, gaining: Iterable[str], say: Say, alive: Callable[[], None]) -> None:
+        """`gaining` are the backends that are to take more; `alive` raises where the shift is to end."""
         self.world, self.name, self.say, self.alive = world, name, say, alive
         self.found = world.desired.consumers[name]
         self.units = [i for those in self.found.units.values() for i in those]
+        self.gaining = {i for backend in gaining for i in self.found.units.get(backend, ())}
         self.bad: dict[str, str] = {}
         self._seen: frozenset[str] = frozenset()  # units that were seen to take messages, by this run
+        self._ran: set[str] = set()  # units that this run has found at work, or has told to start
         self._looked = float("-inf")
         self._since: dict[
             str, tuple[float, int]
@@ -52,13 +55,21 @@ class Taking:
         """Start what runs by these shares. Raises Deaf where it does not take messages in time, unless it is a way back.
 
         What runs already may have been started by a run that was killed before it took any: it is waited for as well.
+        Where a host does not answer, nothing is started. Raises PlaneshiftError where on a way back that is all of it.
         """
-        wanted, states = running(self.found, shares), self._states()
+        wanted, states = self._answering(running(self.found, shares), back)
         missing = [i for i in self.units if i in wanted and not _runs(self.world, i, states)]
         doubted = missing if back else [i for i in self.units if i in wanted and (i in missing or i not in self._seen)]
         began = self.world.clock.monotonic()
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(self._start, dict.fromkeys(of_pods(i) or i for i in missing)))
+        self._ran |= {*missing}
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(self._start, dict.fromkeys(of_pods(i) or i for i in missing)))
+        except PlaneshiftError:
+            answering, states = self._answering(wanted, back)
+            if answering == wanted or not back:
+                raise
+            wanted = answering
         there = {i for i in self.units if i in wanted or _runs(self.world, i, states)}
         told = began
         while doubted and (silent := self._silent(doubted, there, began)):
@@ -74,8 +85,35 @@ class Taking:
             self.world.clock.sleep(LOOK)
         self._seen |= wanted
 
+    def _answering(self, wanted: frozenset[str], back: bool) -> tuple[frozenset[str], dict[str, UnitState]]:
+        """Of these units those that can be asked, and how all are, once those that matter can be.
+
+        Those are what is to take more, and on a way back any at all; they are waited for. Raises Deaf, and on a way back
+        PlaneshiftError (PS409), where they stay away.
+        """
+        began = self.world.clock.monotonic()
+        while True:
+            states = self._states()
+            away = {i: state.problem for i, state in states.items() if i in wanted and state.away}
+            why = "; ".join(f"{i}: {problem}" for i, problem in away.items() if back or i in self.gaining)
+            if not why or (back and wanted - away.keys()):
+                return wanted - away.keys(), states
+            waited = self.world.clock.monotonic() - began
+            if waited > AWAY:
+                if not back:
+                    raise Deaf(why)
+                hint = "What takes messages now goes on with that; the next `planeshift up` looks again."
+                what = "nothing that messages should go back to answers"
+                raise PlaneshiftError(Problem("PS409", what, why=why, hint=hint))
+            self.say(f"waiting since {waited:.0f} s: {why}")
+            self.alive()
+            self.world.clock.sleep(LOOK)
+
     def leave(self, shares: Shares) -> None:
-        """Stop what has no share: it takes nothing more, and finishes what it holds."""
+        """Stop what has no share: it takes nothing more, and finishes what it holds.
+
+        Raises PlaneshiftError (PS409) at the end, where it is not known whether something has stopped.
+        """
         states, wanted = self._states(), running(self.found, shares)
         leaving = [i for i in self.units if i not in wanted and i in states and _any(states[i])]
         places = list(dict.fromkeys(of_pods(i) or i for i in leaving))
@@ -83,6 +121,11 @@ class Taking:
             self.say(f"{place} finishes what it holds")
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self._stop, places))
+        away = {i: state.problem for i, state in states.items() if i in self._ran - wanted and state.away}
+        if away:
+            what = f"{', '.join(sorted(away))} may still take messages"
+            why, hint = "; ".join(dict.fromkeys(away.values())), "The next `planeshift up` that reaches it stops it."
+            raise PlaneshiftError(Problem("PS409", what, why=why, hint=hint))
 
     def _start(self, place: str) -> None:
         """Start a unit; or let a release have as many pods as are rendered by now."""
@@ -135,6 +178,11 @@ class Taking:
     def _bad(self, wanted: frozenset[str], now: float) -> Iterator[tuple[str, str]]:
         states, heard = self._states(), self._heard() or {}
         for unit in wanted:
+            state = states.get(unit, UnitState())
+            if self._doubted(f"away {unit}", state.away, 0, now, AWAY) and unit in self.gaining:
+                yield unit, state.problem
+            if state.away:  # messages leave the others in any case
+                continue
             if not _runs(self.world, unit, states):
                 yield unit, states.get(unit, UnitState()).problem or "does not run"
             for host, program in self._programs(unit):
@@ -179,7 +227,9 @@ class Taking:
     # --- what is seen
 
     def _states(self) -> dict[str, UnitState]:
-        return self.world.consuming(self.units)
+        states = self.world.consuming(self.units)
+        self._ran |= {i for i, state in states.items() if _any(state)}
+        return states
 
     def _programs(self, unit: str) -> list[tuple[str, str]]:
         """Host and program, as signs of life name them."""

@@ -59,7 +59,8 @@ class _Lease:
 
     def __init__(self, cluster: str, lease: Lease, clock: Clock, mine: LeaseRecord) -> None:
         self.cluster, self.lease, self.clock, self.mine = cluster, lease, clock, mine
-        self.held: LeaseRecord | None = None  # as we wrote it; None where it is not ours any more
+        self.held: LeaseRecord | None = None  # as we wrote it; None where that is not known
+        self.lost = False  # somebody else has it
         self.renewed = 0.0
         self.say: Say | None = None  # while it is not taken yet
         self.lock = threading.Lock()
@@ -109,8 +110,8 @@ class _Lease:
     def keep(self, wait: bool) -> None:
         """See that it is still ours. Raises PlaneshiftError where it is not (PS802), or cannot be renewed (PS711)."""
         if not wait:
-            if self.held is None and self.say is None:
-                raise self._lost("somebody else has it")
+            if self.lost:
+                raise self._gone("somebody else has it")
             return
         began = self.clock.monotonic()
         while True:
@@ -140,10 +141,11 @@ class _Lease:
         there = self.lease.read()
         # It may be as we wrote it ourselves, when the answer was lost.
         ours = there and (there.who, there.mark) == (self.mine.who, self.mine.mark)
-        if not ours or not self._write(there):
-            raise self._lost(f"{there.who} has it" if there and there.who else "it is gone")
+        self.lost = not ours or not self._write(there)
+        if self.lost:
+            raise self._gone(f"{there.who} has it" if there and there.who else "it is gone")
 
-    def _lost(self, why: str) -> PlaneshiftError:
+    def _gone(self, why: str) -> PlaneshiftError:
         return PlaneshiftError(Problem("PS802", f"the lease of {self.cluster} was taken away", why=f"{why}."))
 
     def release(self) -> None:

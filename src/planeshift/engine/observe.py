@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from planeshift.engine.fleet import known_or_none, members_if_known
 from planeshift.engine.world import World
-from planeshift.errors import PlaneshiftError
+from planeshift.errors import PlaneshiftError, Problem
 from planeshift.plan.observed import BusState, DatabaseState, EdgeState, Observed, UnitState
 from planeshift.plan.shifts import same
-from planeshift.ports import Cluster
+from planeshift.ports import Cluster, Host
 from planeshift.render.desired import Bind, Desired
+
+AT_ONCE = 64  # whoever is asked, most of the time is spent waiting; for those that do not answer, all of it
 
 
 def observe(world: World, *, identity: bool = True) -> Observed:
@@ -20,9 +23,9 @@ def observe(world: World, *, identity: bool = True) -> Observed:
     Raises PlaneshiftError only where looking itself is impossible.
     """
     desired, key = world.desired, world.control.key()
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        units = {name: pool.submit(host.units, key) for name, host in world.hosts.items()}
-        environments = {name: pool.submit(host.environments) for name, host in world.hosts.items()}
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        places = _places(desired)
+        hosts = {name: pool.submit(_look, host, key, places.get(name, ())) for name, host in world.hosts.items()}
         password, entries = world.secret("keystone", "admin_password"), list(desired.identity.values())
         url = desired.identity_url if identity else ""
         known = pool.submit(world.identity.state, url, password, desired.ca, entries)
@@ -32,18 +35,13 @@ def observe(world: World, *, identity: bool = True) -> Observed:
         cells = {service: pool.submit(known_or_none, world, service) for service in divided}
         members = {n: pool.submit(members_if_known, world, desired.databases[n]) for n in desired.cells}
         edges = {name: pool.submit(world.edge.state, unit) for name, (unit, _) in desired.fronts.items()}
-        binds = [(e.host, b) for e in desired.edges.values() for b in e.binds]
-        binds += [(u.unit.host, Bind(u.unit.address, u.unit.port)) for u in desired.units.values() if u.unit.port]
-        listeners = {(b.address, b.port): pool.submit(world.hosts[host].listener, b) for host, b in binds}
         pods = {name: pool.submit(cluster.pods, key) for name, cluster in _seen(world)}
         ours = {(p.pods.cluster, p.pods.image) for p in desired.pods.values() if p.pods.built}
         ours = {place for place in ours if place[0] in pods}
         brought = {place: pool.submit(_has, world.clusters[place[0]], place[1]) for place in ours}
         built = pool.submit(world.images.built) if ours else None
         foreign = pool.submit(world.foreign, _moving(desired))
-        seen: dict[str, UnitState] = {}
-        for found in units.values():
-            seen |= found.result()
+        seen, unreached = _sorted(hosts)
         running: dict[str, EdgeState] = {}
         for name, edge in edges.items():
             state = edge.result()
@@ -55,8 +53,9 @@ def observe(world: World, *, identity: bool = True) -> Observed:
         knows = "keystone" not in looked_at or looked_at["keystone"].bootstrapped
         return Observed(
             secrets={name: world.secret_names(name) for name in desired.secrets},
-            environments={name: e.result() for name, e in environments.items()},
-            units=seen,
+            environments={name: host.environments for name, host in seen.items()},
+            units={unit: state for host in seen.values() for unit, state in host.units.items()},
+            unreached={**world.unanswered, **unreached},  # where what takes messages was not seen, shares are not known
             pods={name: state for found in pods.values() for name, state in found.result().items()},
             built=built.result() if built else frozenset(),
             brought=frozenset(place for place, found in images.items() if found is True),
@@ -67,12 +66,51 @@ def observe(world: World, *, identity: bool = True) -> Observed:
             members={name: found.result() for name, found in members.items()},
             edges=running,
             identity=known.result() if knows else None,
-            listeners={p: holder for p, h in listeners.items() if (holder := h.result()) is not None},
+            listeners={place: holder for host in seen.values() for place, holder in host.listeners.items()},
             applied=world.control.applied(),
             standing=world.control.standing(),
             paused=world.control.paused(),
             foreign=foreign.result(),
         )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a host shows."""
+
+    units: Mapping[str, UnitState]
+    environments: frozenset[str]
+    listeners: Mapping[tuple[str, int], str]
+
+
+def _places(desired: Desired) -> Mapping[str, Collection[Bind]]:
+    """Where something of ours listens, by host."""
+    result: dict[str, list[Bind]] = {}
+    for edge in desired.edges.values():
+        result.setdefault(edge.host, []).extend(edge.binds)
+    for unit in (u.unit for u in desired.units.values()):
+        if unit.port:
+            result.setdefault(unit.host, []).append(Bind(unit.address, unit.port))
+    return result
+
+
+def _look(host: Host, key: bytes, places: Collection[Bind]) -> _Seen:
+    """All that is asked of a host, one after the other: one that does not answer is waited for once."""
+    units, environments = host.units(key), host.environments()
+    holders = {(place.address, place.port): host.listener(place) for place in places}
+    return _Seen(units, environments, {place: who for place, who in holders.items() if who is not None})
+
+
+def _sorted(hosts: Mapping[str, Future[_Seen]]) -> tuple[dict[str, _Seen], dict[str, tuple[Problem, ...]]]:
+    """What hosts show, and of those that cannot be looked at, why."""
+    seen: dict[str, _Seen] = {}
+    unreached: dict[str, tuple[Problem, ...]] = {}
+    for name, found in hosts.items():
+        try:
+            seen[name] = found.result()
+        except PlaneshiftError as error:
+            unreached[name] = error.problems
+    return seen, unreached
 
 
 def _moving(desired: Desired) -> set[str]:

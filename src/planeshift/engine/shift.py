@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from planeshift.engine.consumers import Deaf, Taking
 from planeshift.engine.proving import Proving
 from planeshift.engine.readiness import Readiness
-from planeshift.engine.weights import achieved_by, move
+from planeshift.engine.weights import achieved_by, move, send_back
 from planeshift.engine.world import World
 from planeshift.errors import Exit, PlaneshiftError, Problem
 from planeshift.plan import shifts
@@ -27,6 +28,7 @@ from planeshift.traffic.gates import READINESS, Counters, Evidence, Judge, Reaso
 from planeshift.traffic.lines import Request
 from planeshift.traffic.report import report
 
+T = TypeVar("T")
 LOOK = 0.2  # seconds between two looks at what was served
 SAMPLE = 1.0  # seconds between two samples for those who watch
 UNREACHABLE = (
@@ -51,9 +53,9 @@ class Shift:
         self.settings = desired.shifts[service]
         self.stages = shifts.way(desired, service, self.origin)
         self.moved = frozenset(b for b, share in self.target.items() if share > self.origin[b])
-        stayed = frozenset(b for b, share in self.target.items() if share < self.origin[b])
+        self.stayed = frozenset(b for b, share in self.target.items() if share < self.origin[b])
         self.judge = Judge(
-            self.settings.gates, self.moved, stayed, seconds=self.settings.time, logs=bool(desired.edges)
+            self.settings.gates, self.moved, self.stayed, seconds=self.settings.time, logs=bool(desired.edges)
         )
         self.backends = {  # unit of the edge, what it calls the service, server → our backend
             (unit, f.place, s.name): s.backend
@@ -63,16 +65,17 @@ class Shift:
             if f.service == service
         }
         self.served = service in desired.specs  # else it is consumers alone that move
-        self.taking = Taking(world, service, say, self._alive) if service in desired.consumers else None
+        self.taking = Taking(world, service, self.moved, say, self._alive) if service in desired.consumers else None
         self.asked = self.refused = 0  # requests of the service's API in a step, where consumers move
         self.unlogged = {driven_unit(name) for name in desired.driven}
-        self.proving = Proving(world, service, self.moved, stayed)
+        self.proving = Proving(world, service, self.moved, self.stayed)
         self.readiness = Readiness(world, service, self.moved)
         self.away_since: float | None = None
         self.log = world.control.shift_log(service)
         self.told: list[events.Event] = []
         self.began = world.clock.monotonic()
         self.returning = False
+        self.result: events.Result = "interrupted"
         self.counted: dict[str, Mapping[tuple[str, str], Counters]] = {}  # unit of the edge → what it counted last
         self.requests = self.failed = 0
         self.failures: deque[Request] = deque(maxlen=EVIDENCE_LINES)
@@ -83,7 +86,6 @@ class Shift:
         A shift that is paused ends where it is, and is no failure: others go on.
         """
         world = self.world
-        result: events.Result = "interrupted"
         self._tell(
             events.Shift(
                 at=self._at,
@@ -101,39 +103,40 @@ class Shift:
                 collectors = [stack.enter_context(world.traffic.collect(unit)) for unit in self._units()]
                 for number, shares in enumerate(self.stages, 1):
                     try:
-                        self._step(number, shares)
+                        self._step(number, shares, collectors)
                     except Deaf as silence:
-                        result = "returned"
                         self._return(number, [Reason(READINESS, str(silence))])
                     verdict = self._watch(number, shares, collectors)
                     if verdict.state == "failed":
-                        result = "returned"
                         self._return(number, verdict.reasons)
             world.control.stand(self.service, None)
-            result = "done"
+            self.result = "done"
         except Paused as pause:
             self.say(str(pause))
         finally:
             self.proving.finish()
-            self._end(result)
+            self._end(self.result)
 
     # --- a step
 
-    def _step(self, number: int, shares: dict[str, float]) -> None:
+    def _step(self, number: int, shares: dict[str, float], collectors: Iterable[Collector]) -> None:
         world = self.world
         self._alive()
         before = world.control.standing().get(self.service)
         world.control.stand(self.service, Standing(self.origin, self.target, shares))
         try:
-            took = self._move(shares)
-        except Exception:  # traffic is where it was, which no edge may be there to tell the next run
-            world.control.stand(self.service, before)
+            took = self._move(shares, collectors)
+        except Exception:
+            # Traffic is where it was, which no edge may be there to tell the next run. Consumers may run already that no
+            # step has proved: the next run must know where this one began.
+            began_here = Standing(self.origin, self.target, self.origin) if self.taking else None
+            world.control.stand(self.service, before or began_here)
             raise
         got = achieved_by(world, self.service) if self.served else shares
         self.asked = self.refused = 0
         if self.taking:
             self.taking.begin_step()
-        self.judge.begin_step(sum(got.get(b, 0.0) for b in self.moved), world.clock.monotonic())
+        self.judge.begin_step(self._part(got), world.clock.monotonic())
         self._tell(
             events.Step(
                 at=self._at,
@@ -146,27 +149,57 @@ class Shift:
             )
         )
 
-    def _move(self, shares: dict[str, float], *, look: bool = True) -> float:
-        """Move: consumers that are to take messages do so before anything leaves. Returns milliseconds."""
+    def _part(self, shares: Mapping[str, float]) -> float:
+        """Of what the two sides have together, the percent that has moved; a third one may have traffic that stays."""
+        moved, stayed = (sum(shares.get(b, 0.0) for b in side) for side in (self.moved, self.stayed))
+        return 100 * moved / (moved + stayed) if stayed else 100.0
+
+    def _move(self, shares: dict[str, float], collectors: Iterable[Collector]) -> float:
+        """Move: consumers that are to take messages do so before anything leaves. Returns milliseconds.
+
+        What ended until then, and they may take long to join, is not of the step; all that ends afterwards is.
+        """
         began = self.world.clock.monotonic()
         before = dict(self.world.desired.shares[self.service])
         if self.taking:
             self.world.move(self.service, shares, look=False)  # which says what is to run where
-            self.taking.join(shares, back=not look)
-        took = self._weigh(shares, before, look=look)
+            self.taking.join(shares)
+        for unit, collector in zip(self._units(), collectors, strict=True):
+            self._account(unit, collector.take())
+        took = self._patiently(lambda: move(self.world, self.service, shares, before)) if self.served else 0.0
         if self.taking:
             self.taking.leave(shares)
             took = round((self.world.clock.monotonic() - began) * 1000, 2)
         return took
 
-    def _weigh(self, shares: dict[str, float], before: dict[str, float], *, look: bool) -> float:
+    def _move_back(self) -> None:
+        """Requests first, in a moment; then messages. What fails keeps nothing else from going back, and is raised then.
+
+        Nobody stops taking messages while those that should take them instead cannot be started.
+        """
+        problems: list[Problem] = []
+        if self.served:
+            try:
+                self._patiently(lambda: send_back(self.world, self.service, self.origin))
+            except PlaneshiftError as error:
+                problems += error.problems
+            self._alive()  # not where somebody else has the lease by now
+        if self.taking:
+            self.world.move(self.service, self.origin, look=False)
+            try:
+                self.taking.join(self.origin, back=True)
+                self.taking.leave(self.origin)
+            except PlaneshiftError as error:
+                raise PlaneshiftError([*problems, *error.problems], exit_code=error.exit_code) from error
+        if problems:
+            raise PlaneshiftError(problems)
+
+    def _patiently(self, weigh: Callable[[], T]) -> T:
         """Weigh; an edge, or a cluster, that cannot be reached holds the shift for a while."""
         since = self.world.clock.monotonic()
         while True:
             try:
-                if self.served:
-                    return move(self.world, self.service, shares, before, look=look)
-                return 0.0
+                return weigh()
             except PlaneshiftError as error:
                 waited = self.world.clock.monotonic() - since
                 if waited > UNREACHABLE:
@@ -235,22 +268,26 @@ class Shift:
                 backend = self.backends.get((unit, place, server))
                 if backend:
                     counts[backend] = _sum(counts.get(backend, Counters()), counted)
-            found = [(b, r) for r in taken if (b := self.backends.get((unit, r.service, r.server)))]
-            self.judge.add(found)
-            window += found
+            window += self._account(unit, taken)
             lost += collector.lost()
-            ours = [r for _, r in found] if self.served else [r for r in taken if r.service == self._service]
-            self.requests += len(ours)
-            self.asked += len(ours)
-            failures = [r for r in ours if r.failed]
-            self.failed += len(failures)
-            self.refused += len(failures)
-            self.failures += failures
         down, trip = self._down(), self.proving.look(number)
         unready = {**self.readiness.look(), **self._unready(shares)}
         answers = None if silent else logged
         seen = Evidence(lost=lost, counters=answers, unlogged=unlogged, down=down, unready=unready, probe=trip)
         self.judge.evidence(seen)
+
+    def _account(self, unit: str, taken: Iterable[Request]) -> list[tuple[str, Request]]:
+        """Requests that ended at an edge. Returns those of what moves, each with the backend that served it."""
+        found = [(b, r) for r in taken if (b := self.backends.get((unit, r.service, r.server)))]
+        self.judge.add(found)
+        ours = [r for _, r in found] if self.served else [r for r in taken if r.service == self._service]
+        failures = [r for r in ours if r.failed]
+        self.requests += len(ours)
+        self.asked += len(ours)
+        self.failed += len(failures)
+        self.refused += len(failures)
+        self.failures += failures
+        return found
 
     def _unready(self, shares: Mapping[str, float]) -> dict[str, str]:
         """What is wrong with consumers that move, or with what is asked of their service meanwhile."""
@@ -327,25 +364,30 @@ class Shift:
         hold = Hold(world.clock.now(), f"step {number}: {reason}.", digest, self.log.place)
         world.control.stand(self.service, Standing(self.origin, self.target, self.origin, hold))
         began, self.returning = world.clock.monotonic(), True
-        self._move(self.origin, look=False)
-        took = (world.clock.monotonic() - began) * 1000  # from the verdict, what had to be prepared included
-        self._tell(
-            events.Return(
-                at=self._at, service=self.service, shares=self.origin, took_ms=round(took, 2), reasons=tuple(texts)
+        problems, code, came = tuple[Problem, ...](), Exit.FAILED, "was sent back to"
+        try:
+            self._move_back()
+        except PlaneshiftError as error:
+            problems, code, came = error.problems, error.exit_code, "is not back everywhere at"
+        else:
+            self.result = "returned"
+            took = (world.clock.monotonic() - began) * 1000  # from the verdict, what had to be prepared included
+            self._tell(
+                events.Return(
+                    at=self._at, service=self.service, shares=self.origin, took_ms=round(took, 2), reasons=tuple(texts)
+                )
             )
-        )
         if self.failures:
             self._keep("requests that failed, the last ones", [request.text for request in self.failures])
         for name, lines in self._logs():
             self._keep(name, lines)
-        raise PlaneshiftError(
-            Problem(
-                "PS610",
-                f"{self.service} was sent back to {shifts.shown(self.origin)}",
-                why=reason,
-                hint=f"What was seen: {self.log.place}/report.html. Then: planeshift shift {self.service} --resume",
-            )
+        verdict = Problem(
+            "PS610",
+            f"{self.service} {came} {shifts.shown(self.origin)}",
+            why=reason,
+            hint=f"What was seen: {self.log.place}/report.html. Then: planeshift shift {self.service} --resume",
         )
+        raise PlaneshiftError([*problems, verdict], exit_code=code)
 
     def _keep(self, name: str, lines: Iterable[str]) -> None:
         """Keep evidence."""

@@ -26,14 +26,14 @@ def set_weights(world: World, name: str) -> None:
             world.edge.admit(unit, *place)
 
 
-def move(world: World, service: str, shares: dict[str, float], before: dict[str, float], *, look: bool = True) -> float:
+def move(world: World, service: str, shares: dict[str, float], before: dict[str, float]) -> float:
     """Give a service's traffic other shares on every edge. Where one edge fails, the others go back before it raises.
 
-    `look`: at the clusters first, so that each node carries as much as it has ready pods. Returns the milliseconds from
+    Clusters are looked at first, so that each node carries as much as it has ready pods. Returns the milliseconds from
     the order, all being prepared, until the last edge had carried it out.
     """
     moved = list[str]()
-    world.move(service, shares, look=look)
+    world.move(service, shares)
     unreachable = [n for n, (unit, _) in world.desired.fronts.items() if world.edge.state(unit) is None]
     if unreachable:
         world.move(service, before, look=False)
@@ -48,6 +48,25 @@ def move(world: World, service: str, shares: dict[str, float], before: dict[str,
         _back(world, moved)
         raise
     return round((world.clock.monotonic() - began) * 1000, 2)
+
+
+def send_back(world: World, service: str, shares: dict[str, float]) -> None:
+    """Give a service's traffic these shares on every edge that can be given them, whatever becomes of the others.
+
+    Of an edge that does not answer, the file at least: with that it starts again. Raises PlaneshiftError (PS607) at the
+    end, where there was one.
+    """
+    problems: list[Problem] = []
+    world.move(service, shares, look=False)
+    for name, (unit, _) in world.desired.fronts.items():
+        try:
+            set_weights(world, name)
+            if world.edge.state(unit) is None:
+                problems.append(Problem("PS607", f"the edge {name} cannot be reached"))
+        except PlaneshiftError as error:
+            problems += error.problems
+    if problems:
+        raise PlaneshiftError(problems)
 
 
 def _back(world: World, names: list[str]) -> None:

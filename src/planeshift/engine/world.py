@@ -10,7 +10,7 @@ from typing import Protocol
 
 from planeshift.catalog.spec import SecretValue
 from planeshift.errors import PlaneshiftError, Problem
-from planeshift.plan.observed import Foreign, UnitState
+from planeshift.plan.observed import Foreign, PodsState, UnitState
 from planeshift.plan.shifts import present
 from planeshift.ports import (
     Buses,
@@ -85,6 +85,7 @@ class World:
     foreign: Callable[[Collection[str]], Mapping[tuple[str, str], Foreign]] = lambda services: {}  # of hosts of others
     keep: Keep = unleased
     stopping: threading.Event = field(default_factory=threading.Event)  # set: long operations end where they are
+    unanswered: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)  # when it was asked who takes messages
     _desired: Desired | None = None
     _values: SecretValues = field(default_factory=dict)
     _views: Mapping[str, ClusterView] | None = None
@@ -116,29 +117,41 @@ class World:
         edges = {name: self.edge.state(unit) for name, (unit, _) in desired.fronts.items()}
         running = {name: state for name, state in edges.items() if state}
         control = self.control
-        units = self._consuming(desired)
+        wanted = {i for c in desired.consumers.values() for those in c.units.values() for i in those}
+        units, self.unanswered = self._consuming(wanted)
         return dict(present(desired, running, control.standing(), control.applied(), control.key(), units))
 
-    def _consuming(self, desired: Desired) -> dict[str, UnitState]:
-        """What takes messages, where that moves by weights."""
-        wanted = {i for c in desired.consumers.values() for those in c.units.values() for i in those}
-        return self.consuming(wanted)
-
     def consuming(self, wanted: Collection[str]) -> dict[str, UnitState]:
-        """Units by id, and pods that take messages, each as if it were a unit: those that their release asks for run."""
+        """Units by id, and pods that take messages, each as if it were a unit: those that their release asks for run.
+
+        Those of a host, or a cluster, that does not answer are away.
+        """
+        return self._consuming(wanted)[0]
+
+    def _consuming(self, wanted: Collection[str]) -> tuple[dict[str, UnitState], dict[str, tuple[Problem, ...]]]:
+        """The same, and what does not answer."""
         places, key = {i.split("/", 1)[0] for i in wanted}, self.control.key()
+        found: dict[str, UnitState] = {}
+        released: dict[str, PodsState] = {}
+        unanswered: dict[str, tuple[Problem, ...]] = {}
         with ThreadPoolExecutor(16) as pool:
-            hosts = [pool.submit(host.units, key) for name, host in self.hosts.items() if name in places]
-            clusters = [pool.submit(c.pods, key) for name, c in self.clusters.items() if name in places]
-            found = {i: state for states in hosts for i, state in states.result().items()}
-            released = {i: state for states in clusters for i, state in states.result().items()}
+            hosts = {name: pool.submit(host.units, key) for name, host in self.hosts.items() if name in places}
+            clusters = {name: pool.submit(c.pods, key) for name, c in self.clusters.items() if name in places}
+            for name in [*hosts, *clusters]:
+                try:
+                    found |= hosts[name].result() if name in hosts else {}
+                    released |= clusters[name].result() if name in clusters else {}
+                except PlaneshiftError as error:
+                    unanswered[name] = error.problems
+                    state = UnitState(away=True, problem="; ".join(p.message for p in error.problems))
+                    found |= {i: state for i in wanted if i.split("/", 1)[0] == name}
         for unit in wanted:
             pods = released.get(of_pods(unit))
             if pods and (asked := pods.values.get("takers")):
                 running = dict.fromkeys(asked, 0) if pods.status == "deployed" and pods.ready >= pods.wanted else {}
                 if int(unit.partition("#")[2]) < max(asked.values()):
                     found[unit] = UnitState(supervised=True, running=running, problem=pods.problem)
-        return {i: state for i, state in found.items() if i in wanted}
+        return {i: state for i, state in found.items() if i in wanted}, unanswered
 
     def move(self, service: str, shares: Mapping[str, float], *, look: bool = True) -> None:
         """Render the edges anew, with other shares of a service's traffic; with what clusters show now, if `look`.

@@ -7,12 +7,15 @@ No I/O here. Every layer raises `PlaneshiftError` with one or more `Problem`s; t
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from planeshift.errors.codes import CODES
 
-__all__ = ["CODES", "Exit", "PlaneshiftError", "Problem", "Where", "control_free"]
+__all__ = ["CODES", "Exit", "PlaneshiftError", "Problem", "Where", "away", "control_free", "few"]
+
+
+_IN_FULL = 3
 
 
 class Exit(enum.IntEnum):
@@ -69,6 +72,21 @@ class PlaneshiftError(Exception):
             raise ValueError("an error needs at least one problem")
         self.exit_code = exit_code
         super().__init__("; ".join(str(p) for p in self.problems))
+
+
+def away(places: Mapping[str, Sequence[Problem]]) -> list[Problem]:
+    """What to say of hosts that do not answer: the first in full, of the others (there may be hundreds) the names."""
+    said = [problem for name in list(places)[:_IN_FULL] for problem in places[name]]
+    if others := list(places)[_IN_FULL:]:
+        said.append(Problem(places[others[0]][0].code, f"{len(others)} more cannot be looked at: {few(others, 10)}"))
+    hint = "\n".join(filter(None, [said[-1].hint, "What is gone for good is taken out of the cloud file."]))
+    return [*said[:-1], replace(said[-1], hint=hint)]
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first names of a list, for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def control_free(text: str) -> str:

@@ -107,7 +107,8 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "PS218": (
         "a backend that is neither of hosts nor of a cluster",
-        "A backend runs on `hosts`, or as pods in a `cluster`; pods have `replicas`, `image` and `autoscale`, hosts none.",
+        "A backend runs on `hosts`, or as pods in a `cluster`; pods have `replicas`, `image` and `autoscale`, hosts none. "
+        "Its name is part of those of a Helm release and its Services, which have limits of 53 and 63 letters.",
     ),
     "PS219": (
         "an address that pods cannot reach",
@@ -506,11 +507,12 @@ CODES: dict[str, tuple[str, str]] = {
     "PS809": (
         "the cloud file cannot be edited by a program",
         "`shift` and `retire` change single values of the file's text. Where a value stands under an anchor, or its "
-        "mapping is not there, a person must edit it.",
+        "mapping is not there, a person must edit it. A file that somebody has changed since it was read is left alone.",
     ),
     "PS810": (
         "a shift that cannot be",
-        "`shift --back` needs an earlier shift, `--resume` a hold, and `retire` a backend that has no traffic any more.",
+        "`shift --back` needs an earlier shift, `--resume` a pause or a hold, and `retire` a backend that has no traffic "
+        "any more.",
     ),
     "PS812": (
         "no shift is remembered",

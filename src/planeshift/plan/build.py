@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from planeshift.errors import PlaneshiftError
+from planeshift.errors import PlaneshiftError, away
 from planeshift.plan import buses, catalogue, cells, databases, edges, files, pods, shifts, units
 from planeshift.plan.draft import Draft
 from planeshift.plan.made import applied
@@ -50,8 +50,10 @@ def build(desired: Desired, observed: Observed, key: bytes = b"", *, contract: I
     """The plan that leads from `observed` to `desired`.
 
     `key` is the digest key of secret files; `contract` names the services whose old schema may be let go of now.
-    Raises PlaneshiftError where the world forbids it (PS5xx, PS601).
+    Raises PlaneshiftError where the world forbids it (PS5xx, PS601), or a host could not be looked at.
     """
+    if observed.unreached:
+        raise PlaneshiftError(away(observed.unreached))
     draft = Draft(desired, observed, key, frozenset(contract))
     draft.problems += [*pods.unseen(desired), *shifts.off(desired)]
     operations = in_order(_operations(draft))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from planeshift.errors import Problem
+from planeshift.errors import Problem, few
 from planeshift.plan.draft import UNIT_CHANGES, Draft, programs_id
 from planeshift.plan.made import cell_thing
 from planeshift.plan.observed import CellState
@@ -134,7 +134,7 @@ def discovery(draft: Draft) -> Iterator[Operation]:
             hint = f"Nova maps a node once: `nova-manage cell_v2 delete_host --cell_uuid … --host {host}` frees it."
             draft.problems.append(Problem("PS509", what, hint=hint))
         if missing:
-            shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+            shown = few(missing, 4)
             yield draft.operation(
                 Kind.DISCOVER,
                 name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 from planeshift import catalog
@@ -44,8 +45,7 @@ def installs(draft: Draft) -> Iterator[Operation]:
         if environment_id in draft.observed.environments.get(host, frozenset()):
             continue
         environment = draft.desired.environments[environment_id]
-        lines = environment.requirements.splitlines()
-        packages = sum("==" in line and not line.startswith((" ", "#")) for line in lines)
+        packages = _packages(environment.requirements)
         spec = catalog.service(environment.service)
         extras = [*environment.pip, *environment.dist]
         yield Operation(
@@ -61,6 +61,11 @@ def installs(draft: Draft) -> Iterator[Operation]:
         last = f"{Kind.INSTALL}:{host}/{environment_id}:{environment_id}"
         beside[draft.desired.hosts[host].state, environment_id] = frozenset({last})
     yield from _images(draft)
+
+
+@functools.cache  # of few environments, on many hosts
+def _packages(requirements: str) -> int:
+    return sum("==" in line and not line.startswith((" ", "#")) for line in requirements.splitlines())
 
 
 def _images(draft: Draft) -> Iterator[Operation]:

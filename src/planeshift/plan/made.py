@@ -32,14 +32,17 @@ def applied(desired: Desired, key: bytes) -> dict[str, str]:
     return result
 
 
-def running(desired: Desired, key: bytes) -> dict[str, str]:
-    """The part of it that runs services: units and pods by id."""
+def running(desired: Desired, key: bytes, *, moving: bool = True) -> dict[str, str]:
+    """The part of it that runs services: units and pods by id; but for what a shift changes of it where not `moving`."""
     result = {unit_id: unit.digest(key) for unit_id, unit in desired.units.items()}
-    return result | {pods_id: _released(found, key) for pods_id, found in desired.pods.items()}
+    return result | {pods_id: _released(found, key, moving) for pods_id, found in desired.pods.items()}
 
 
-def _released(found: DesiredPods, key: bytes) -> str:
-    text = json.dumps(release_values(found, key), sort_keys=True)  # files are in it, by the names of their objects
+def _released(found: DesiredPods, key: bytes, moving: bool) -> str:
+    values = release_values(found, key)
+    if not moving and "takers" in values:
+        values = {**values, "takers": sorted(values["takers"])}
+    text = json.dumps(values, sort_keys=True)  # files are in it, by the names of their objects
     if found.chart:
         text += chart_digest(found)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

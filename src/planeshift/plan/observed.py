@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from planeshift.errors import Problem
+
 
 @dataclass(frozen=True)
 class Process:
@@ -28,6 +30,7 @@ class UnitState:
     orphans: tuple[Process, ...] = ()
     healthy: bool | None = None
     problem: str = ""  # why a program does not run, in the supervisor's words
+    away: bool = False  # where it should be does not answer: nobody knows; `problem` says why
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class PodsState:
     wanted: int = 0
     ready: int = 0  # pods of the newest generation that are ready
     drift: tuple[str, ...] = ()  # what in the cluster is not as the release has it, for people to read
+    uneven: str = ""  # how pods lie that would be better spread if they were made anew, for people to read
     problem: str = ""  # why a pod does not come up
 
 
@@ -169,6 +173,7 @@ class Observed:
     secrets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     environments: Mapping[str, frozenset[str]] = field(default_factory=dict)  # host → ids
     units: Mapping[str, UnitState] = field(default_factory=dict)  # edges' units included
+    unreached: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)  # host, or cluster → why
     pods: Mapping[str, PodsState] = field(default_factory=dict)  # cluster/service/backend → state
     built: frozenset[str] = frozenset()  # ids of environments that there are images of
     brought: frozenset[tuple[str, str]] = frozenset()  # cluster, image: what its nodes can start already

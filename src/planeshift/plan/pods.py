@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from planeshift.errors import Problem
+from planeshift.plan import conductors
 from planeshift.plan.draft import EDGE_CHANGES, Draft, programs_id
 from planeshift.plan.observed import PodsState
 from planeshift.plan.operations import Kind, Mark, Operation
@@ -52,6 +53,8 @@ def releases(draft: Draft) -> Iterator[Operation]:
         service = pods.pods.service
         needs = {f"{Kind.LAY_OUT}:{pods_id}", programs_id(pods), f"{Kind.MAKE_SECRETS}:{service}"}
         needs |= stores_ready(draft, service, pods.pods.cell) | draft.planned(f"{Kind.BOOTSTRAP}:{service}")
+        if state.status:
+            needs |= conductors.first(draft, pods)
         mark = Mark.CHANGE if state.status else Mark.ADD
         operation = draft.operation(
             Kind.RELEASE, pods_id, mark, f"release    {pods_id}: {summary}", frozenset(needs), service
@@ -96,7 +99,7 @@ def _summary(draft: Draft, pods_id: str, pods: DesiredPods, state: PodsState, ch
         return f"back to its release: {'; '.join(state.drift)}"
     if state.ready < state.wanted:
         return f"wait for its pods, {state.ready} of {state.wanted} are ready"
-    return ""
+    return f"spread again, its pods in turn: {state.uneven}" if state.uneven else ""
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -159,9 +159,8 @@ def held(desired: Desired, service: str, record: Standing, key: bytes) -> Hold |
 
 def digest(desired: Desired, service: str, key: bytes) -> str:
     """What a hold holds for: the weights, and all that runs the service. Another file, and the hold is void."""
-    things = {
-        name: made for name, made in running(desired, key).items() if name.split("/")[1] == service.partition("@")[0]
-    }
+    made = running(desired, key, moving=False)
+    things = {name: digest for name, digest in made.items() if name.split("/")[1] == service.partition("@")[0]}
     text = json.dumps([dict(desired.weights[service]), things], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

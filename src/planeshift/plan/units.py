@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from planeshift.plan import conductors
 from planeshift.plan.draft import EDGE, EDGE_CHANGES, Draft, programs_id
 from planeshift.plan.observed import EdgeState, UnitState
 from planeshift.plan.operations import Kind, Mark, Operation
@@ -32,6 +33,7 @@ def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
             return
         yield from _aside(draft, unit_id, unit, _mended(draft, unit_id, unit, state, ready, stopped))
     elif draft.supervision_changes(unit_id, unit.files):
+        ready |= conductors.first(draft, unit)
         alone = not _others(draft, unit)
         how = "it serves alone, so requests wait or fail meanwhile" if alone else "others serve meanwhile"
         summary = f"processes  {unit_id}: restart; {how}"
@@ -41,7 +43,8 @@ def _unit(draft: Draft, unit_id: str, unit: DesiredUnit) -> Iterator[Operation]:
         again = [p.name for p in unit.programs if not p.reload_signal]
         how = f"; {', '.join(again)} started anew" if again else ""
         summary = f"processes  {unit_id}: reload, no request lost{how}"
-        yield draft.operation(Kind.RELOAD, unit_id, Mark.CHANGE, summary, ready, service)
+        needs = ready | conductors.first(draft, unit)
+        yield draft.operation(Kind.RELOAD, unit_id, Mark.CHANGE, summary, needs, service)
 
 
 def _idle(draft: Draft, unit_id: str, service: str, state: UnitState) -> Iterator[Operation]:
@@ -80,8 +83,10 @@ def _aside(draft: Draft, unit_id: str, unit: DesiredUnit, work: Iterable[Operati
     if not others:
         yield from steps
         return
-    # An edge that is to be reloaded forgets what it was told to withhold, so that comes first.
-    before = others | draft.turns.get(service, frozenset()) | {f"{Kind.RELOAD_EDGE}:{n}" for n in draft.desired.edges}
+    # An edge that is to be reloaded forgets what it was told to withhold, so that comes first; and what the work waits for,
+    # it waits for while the unit serves.
+    edges = {f"{Kind.RELOAD_EDGE}:{n}" for n in draft.desired.edges}
+    before = others | draft.turns.get(service, frozenset()) | edges | (steps[0].needs if steps else frozenset())
     summary = f"edge       take {unit_id} out, and wait until it serves nothing"
     out = draft.operation(Kind.WITHHOLD, unit_id, Mark.CHANGE, summary, before, service)
     yield out

@@ -58,7 +58,7 @@ def build(
     """
     specs = topology.ours(cloud)
     builder = _Builder(cloud, tree, secrets, hosts, views or {}, shares or {})
-    units = [builder.unit(unit) for unit in topology.units(cloud)]
+    units = [builder.unit(unit) for unit in builder.units]
     units += servers.units(cloud, hosts, secrets)
     edges = [builder.edge(e) for e in topology.edges(cloud) if topology.edge_host(cloud, e) in hosts]
     moving = consumers.moving(cloud, [u.unit for u in units], shares or {})
@@ -128,6 +128,8 @@ class _Builder:
     ) -> None:
         self.cloud, self.tree, self.hosts, self.views, self.shares = cloud, tree, hosts, views, shares
         self.sites = Sites(cloud, tree, secrets)
+        self.units = topology.units(cloud)
+        self._cells: dict[str, tuple[DesiredCell, ...]] = {}
 
     # --- a unit
 
@@ -182,7 +184,7 @@ class _Builder:
 
         Those of its cells are looked after from above them.
         """
-        places: list[Unit | Pods] = [u for u in topology.units(self.cloud) if u.service == service and not u.cell]
+        places: list[Unit | Pods] = [u for u in self.units if u.service == service and not u.cell]
         places += [p for p in topology.pods(self.cloud) if p.service == service and not p.cell]
         if places:
             main = self._database(service, places)
@@ -223,11 +225,16 @@ class _Builder:
                 management=management,
             )
 
-    def cells(self, service: str) -> Iterator[DesiredCell]:
-        """The cells of a service."""
+    def cells(self, service: str) -> tuple[DesiredCell, ...]:
+        """The cells of a service, made once: every unit above them is asked for."""
+        if service not in self._cells:
+            self._cells[service] = tuple(self._in_cells(service))
+        return self._cells[service]
+
+    def _in_cells(self, service: str) -> Iterator[DesiredCell]:
         found = catalog.service(service).cells
         enabled = {c.name: c.enabled for c in self.cloud.spec.cells}
-        units = [u for u in topology.units(self.cloud) if found and any(c.name == found.compute for c in u.components)]
+        units = [u for u in self.units if found and any(c.name == found.compute for c in u.components)]
         for cell in stores.in_cells(self.cloud, service):
             connection = self.sites.cell_database_url(service, cell)
             transport = self.sites.transport_url(service, cell)

@@ -221,6 +221,7 @@ def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend
         where = document.where((*path, "cluster"))
         yield Problem("PS201", f"no cluster is called `{backend.cluster}`", where, hint=hint)
         return
+    yield from _long(document, path, name, backend)
     ports: dict[Path, int | None] = {(*path, "port"): backend.port}
     ports |= {(*path, "components", n, "port"): settings.port for n, settings in backend.components.items()}
     for place, port in ports.items():
@@ -242,6 +243,19 @@ def _kind(cloud: model.Cloud, document: Document, path: Path, name: str, backend
     if cloud.spec.services[name].server == "httpd":
         where = document.where((*SERVICES, name, "server"))
         yield Problem("PS110", "`server: httpd` of pods is not yet supported", where)
+
+
+def _long(document: Document, path: Path, name: str, backend: model.Backend) -> Iterator[Problem]:
+    """Helm's limit for a release is 53, so that its objects have room; Kubernetes' for a Service 63 (RFC 1123)."""
+    release = f"{name}-{path[-1]}"
+    others = {c.name for c in catalog.service(name).others} & set(backend.components)
+    for made, what, most in (
+        (release, "Helm release", 53),
+        *((f"{release}-{o}", "Service", 63) for o in sorted(others)),
+    ):
+        if len(made) > most:
+            where, hint = document.where(path, key=True), f"Give the backend a name that is {len(made) - most} shorter."
+            yield Problem("PS218", f"the {what} `{made}` has {len(made)} letters of {most}", where, hint=hint)
 
 
 def _chart(

@@ -24,7 +24,7 @@ command: "$HELM_PLUGIN_DIR/run"
 def program() -> list[str]:
     """How this very planeshift is started."""
     beside = Path(sys.executable).with_name("planeshift")
-    return [str(beside)] if beside.is_file() else [sys.executable, "-m", "planeshift"]
+    return [str(beside)] if beside.is_file() else [sys.executable, "-P", "-m", "planeshift"]
 
 
 def directory() -> Path:

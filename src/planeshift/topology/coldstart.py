@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planeshift.errors import Problem
+from planeshift.errors import Problem, few
 from planeshift.model.load import Loaded
 from planeshift.topology.machines import machines
 from planeshift.topology.needs import Need, Needs, needs
@@ -84,7 +84,7 @@ def order(found: ColdStart) -> list[str]:
         things = [told(t) for t in step.things if not t.startswith("run:")]
         if not things:
             continue
-        names = ", ".join(things[:SHOWN]) + (f" and {len(things) - SHOWN} more" if len(things) > SHOWN else "")
+        names = few(things, SHOWN)
         lines.append(f"{number}. by hand, on the hypervisor: {names}" if step.by_hand else f"{number}. {names}")
     if found.never:
         lines.append(f"never: {', '.join(map(told, found.never[:SHOWN]))}")

@@ -1,20 +1,20 @@
 """What is left of a cloud without a zone, a host, a cell, …: replicas, quorum, capacity. Pure.
 
-Pods are spread evenly over zones, and within a zone over its nodes, as the charts ask for. Where a loss can meet more or
-fewer of them, the worse is said. What a cluster's control plane still moves elsewhere comes back: `later`.
+Pods are spread over zones and nodes as the scheduler does it (topology/spread.py). Where a loss can meet more or fewer of
+them, the worse is said. What a cluster's control plane still moves elsewhere comes back: `later`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from planeshift.errors import Exit, PlaneshiftError, Problem
+from planeshift.errors import Exit, PlaneshiftError, Problem, few
 from planeshift.model import cloud as model
 from planeshift.model.load import nearest
 from planeshift.render import topology
+from planeshift.topology import spread
 from planeshift.topology.capacity import fits
 from planeshift.topology.machines import Group, Machine, Server, bus, groups, machines, servers, workers
 
@@ -162,11 +162,18 @@ class _Without:
         if not group.cluster:
             after = later = before - len(gone)
         else:
-            after = before - _worst(before, [self.machines[m] for m in group.machines], set(gone))
+            after = before - spread.most(before, self._zones(group.machines))
             stays = rooms[group.cluster]
             later = before if not stays and len(gone) < len(group.machines) else after
             why += f"; {stays}" if stays else ""
         return Row(name, "as before" if after == before else "fewer" if after else "down", before, after, later, why)
+
+    def _zones(self, nodes: Sequence[str]) -> list[spread.Zone]:
+        """The nodes that a group's pods may run on, by zone."""
+        zones: dict[str, list[str]] = {}
+        for node in nodes:
+            zones.setdefault(self.machines[node].zone, []).append(node)
+        return [spread.Zone(len(found), sum(n in self.gone for n in found)) for found in zones.values()]
 
     def _room(self, cluster: model.Cluster) -> str:
         """Why a cluster cannot start lost pods elsewhere; empty where it can."""
@@ -249,30 +256,14 @@ class _Without:
     def _notes(self) -> Iterator[str]:
         outside = [s.id for s in self.servers.values() if s.outside]
         if outside:
-            yield f"where {', '.join(outside)} lie is not in the file, so they are taken to stay"
+            yield f"where {few(outside, 5)} lie is not in the file, so they are taken to stay"
         bare = [c.name for c in self.cloud.spec.clusters if not c.nodes]
         if bare:
             yield f"the nodes of {', '.join(bare)} are not in the file, so its pods are taken to stay"
         lying = [m.id for m in self.machines.values() if not m.zone]
         if lying and any(name.startswith("zone:") for name in self.lost):
-            more = f" and {len(lying) - 5} more" if len(lying) > 5 else ""
-            yield f"{', '.join(lying[:5])}{more} are in no zone, so they are taken to stay"
+            yield f"{few(lying, 5)} are in no zone, so they are taken to stay"
 
 
 def _word(row: Row) -> str:
     return "without quorum" if row.verdict == "no quorum" else "down"
-
-
-def _worst(replicas: int, nodes: Sequence[Machine], gone: set[str]) -> int:
-    """The most of so many pods, evenly spread over zones and there over nodes, that can be on the nodes that are gone."""
-    zones = Counter(n.zone for n in nodes)
-    hit = Counter(n.zone for n in nodes if n.id in gone)
-    share, extra = divmod(replicas, len(zones))
-    lost = 0
-    # A zone that is hit harder has the odd pod.
-    for zone, count in sorted(hit.items(), key=lambda item: -item[1] / zones[item[0]]):
-        pods = share + (1 if extra > 0 else 0)
-        extra -= 1
-        each, odd = divmod(pods, zones[zone])
-        lost += count * each + min(count, odd)
-    return lost

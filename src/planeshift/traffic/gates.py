@@ -22,6 +22,8 @@ ERRORS, P50, P99, SERVERS, READINESS, PROBE, DATA = "errors", "p50", "p99", "ser
 GATES = (ERRORS, P50, P99, SERVERS, READINESS, PROBE, DATA)
 
 SLOT = 0.5  # seconds, at least, of which what both sides did is compared
+GROSS = 10  # times what is allowed: a median that nobody calls chance …
+LONG = 60.0  # … after so many seconds of a step
 MOST_KINDS = 200
 OTHER = "other requests"
 
@@ -137,9 +139,10 @@ class Judge:
         self._lost_before = 0
 
     def begin_step(self, share: float, now: float) -> None:
-        """A step began: the moved side has `share` percent of what moves. What was gathered before stays in mind."""
+        """A step began: the moved side has `share` percent of what moves. What was told before is known, and not of it."""
+        self._know()
         self.share, self.began = share, now
-        self._slot, self._step, self._slot_began = _Sides(), _Sides(), now
+        self._step, self._slot_began = _Sides(), now
         self._kinds, self._block = Pairing(), []
         self._failing.begin_step()
         for waiting in self._waiting.values():
@@ -186,8 +189,8 @@ class Judge:
             self._slot_began = now
         gates = (
             self._judge_errors(),
-            self._judge_waiting(P50, 0.5),
-            self._judge_waiting(P99, 0.99),
+            self._judge_waiting(P50, 0.5, now),
+            self._judge_waiting(P99, 0.99, now),
             self._named(SERVERS, self._evidence.down),
             self._named(READINESS, self._evidence.unready),
             self._judge_probe(),
@@ -210,6 +213,10 @@ class Judge:
             self._compare_at_once()
         else:
             self._compare_with_earlier()
+        self._know()
+
+    def _know(self) -> None:
+        """What the slot has seen is of the whole from now on, and no longer of a slot."""
         for slot, whole in ((self._slot.moved, self._whole.moved), (self._slot.stayed, self._whole.stayed)):
             for kind, figures in slot.kinds.items():
                 whole.add(kind, figures)
@@ -247,7 +254,7 @@ class Judge:
         bad = self._failing.convinced and not tolerable(moved, other, self.settings.errors)
         return GateView(ERRORS, "failed" if bad else "passed", text)
 
-    def _judge_waiting(self, gate: str, part: float) -> GateView:
+    def _judge_waiting(self, gate: str, part: float, now: float) -> GateView:
         waiting = self._waiting[gate]
         if not self.logs:
             return GateView(gate, "waived", "the edge keeps no log of its requests for us")
@@ -257,8 +264,16 @@ class Judge:
             return GateView(gate, "waived", "too few requests to compare")
         moved, other = (side.kinds.get(waiting.worst, Figures()) for side in (self._step.moved, self._other()))
         here, there = moved.quantile(part) or 0.0, other.quantile(part) or 0.0
-        text = f"{waiting.worst}: {here:.0f} ms, {there:.0f} ms on the side that stayed"
-        return GateView(gate, "failed" if waiting.bad else "passed", f"{text}; {waiting.allowed(there):.0f} ms allowed")
+        allowed = waiting.allowed(there)
+        text = f"{waiting.worst}: {here:.0f} ms, {there:.0f} ms on the side that stayed; {allowed:.0f} ms allowed"
+        if waiting.bad or here <= allowed:
+            return GateView(gate, "failed" if waiting.bad else "passed", text)
+        # What looks bad, and not surely so, is watched for as long again: more of it makes it sure, if anything does.
+        again = waiting.doubtful and now - self.began < 2 * self.seconds
+        long = not again and now - self.began >= LONG
+        if gate == P50 and waiting.doubtful and long and here > GROSS * allowed:
+            return GateView(gate, "failed", f"{text}; more than {GROSS} times that for {now - self.began:.0f} s")
+        return GateView(gate, "watching" if again else "passed", f"{text}, and {moved.requests} requests may be chance")
 
     def _judge_probe(self) -> GateView:
         good, bad = self._probes

@@ -70,7 +70,12 @@ class Waiting:
     def bad(self) -> bool:
         """Whether chance explains no longer that requests wait longer, and hardly that they wait too long."""
         surely = self._evidence.convinced or (self._ranks is not None and self._ranks.convinced)
-        return surely and self._too_long.deviations > _DEVIATIONS
+        return surely and self.doubtful
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether requests wait too long, which a time that was slow for both may explain."""
+        return self._too_long.deviations > _DEVIATIONS
 
     @property
     def worst(self) -> str | None:

@@ -25,6 +25,7 @@ from planeshift.catalog.spec import (
 )
 
 COMPUTE = "nova-compute"
+FINISHED = 20  # seconds in which what a program has in hand when it is told to stop ends
 SILENCE = 20  # seconds that whoever asks all cells waits for the database of one
 _CELLS = ("nova-manage", "cell_v2")
 _CLIENTS = ("placement", "glance", "service_user", "neutron", "cinder")  # sections of other services' clients
@@ -50,7 +51,7 @@ def _defaults(site: Site) -> Options:
         clients,
         {
             # Of the fake drivers the one that remembers which node it is, without which it does not start a second time.
-            "DEFAULT": {"compute_driver": "fake.FakeDriverWithoutFakeNodes"},
+            "DEFAULT": {"compute_driver": "fake.FakeDriverWithoutFakeNodes"} | _patience(site),
             # A program that stops must not delete its queues: while it waits for that, oslo.messaging takes messages that
             # come in between, says so to the broker, and lets nobody work on them (`Connection.close`, `RpcAMQPListener`).
             "oslo_messaging_rabbit": {"rabbit_quorum_queue": True, "use_queue_manager": True},
@@ -62,6 +63,11 @@ def _defaults(site: Site) -> Options:
             "vnc": {"enabled": False},
         },
     )
+
+
+def _patience(site: Site) -> dict[str, str | int | bool | list[str]]:
+    """2026.1 lets its managers sleep for that long when they stop; later ones wait for what they do, at the most so long."""
+    return {"manager_shutdown_timeout": FINISHED} if site.release == "2026.1" else {}
 
 
 def _backend(site: Site) -> Options:
@@ -109,6 +115,27 @@ def _cell_environment(database: str, transport: str) -> Mapping[str, str]:
     return {"OS_DATABASE__CONNECTION": database, **bus}
 
 
+def _finishing(program: str) -> tuple[str, ...]:
+    """The command line of a program that takes messages, and finishes all that it has taken when it is told to stop.
+
+    Nova stops taking, waits for what it knows to be under way, closes its pools of threads, and only then waits for its
+    messages (`Service.stop`). A message that was taken in the last moment, and had not begun, fails: "Cannot create the
+    cell_worker thread pool executor because shutdown has been started", and a server is in ERROR, or in BUILD for good.
+    Here a server of messages that has stopped has finished, too.
+    """
+    code = (
+        f"from nova.cmd.{program} import main",  # first, since it decides what the rest of Python is like
+        "import functools, sys",
+        "from oslo_messaging.server import MessageHandlingServer as server",
+        "stop = server.stop",
+        "server.stop = functools.update_wrapper(lambda self: (stop(self), self.wait()), stop)",
+        "del sys.argv[0]",
+        "sys.exit(main())",
+    )
+    # -P: nothing is imported from the working directory.
+    return ("python", "-P", "-c", "; ".join(code), f"nova-{program}")
+
+
 _TOP: frozenset[Where] = frozenset({"top"})
 _CELL: frozenset[Where] = frozenset({"cell"})
 
@@ -119,8 +146,8 @@ SERVICE = ServiceSpec(
     package="nova",
     components=(
         Component("nova-api", "nova.wsgi.osapi_compute:application", port=8774, health="/", threads=8, where=_TOP),
-        Component("nova-scheduler", command=("nova-scheduler",), where=_TOP, topic="scheduler"),
-        Component("nova-conductor", command=("nova-conductor",), where=_TOP | _CELL, topic="conductor"),
+        Component("nova-scheduler", command=_finishing("scheduler"), where=_TOP, topic="scheduler"),
+        Component("nova-conductor", command=_finishing("conductor"), where=_TOP | _CELL, topic="conductor"),
         Component("nova-metadata", "nova.wsgi.metadata:application", 8775, health="/", where=_TOP | _CELL, usual=False),
         Component(
             "nova-novncproxy",
@@ -130,7 +157,7 @@ SERVICE = ServiceSpec(
             where=_CELL,
             usual=False,
         ),
-        Component(COMPUTE, command=("nova-compute",), where=_CELL, usual=False),
+        Component(COMPUTE, command=_finishing("compute"), where=_CELL, usual=False),
     ),
     needs=("keystone", "glance", "placement", "neutron"),
     layout=Layout(

@@ -10,7 +10,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod, Secret, Service
 
 from planeshift import catalog
-from planeshift.drivers.kubernetes import api, objects, pods, rollout
+from planeshift.drivers.kubernetes import api, objects, pods, rollout, spread
 from planeshift.drivers.kubernetes.helm import Helm
 from planeshift.drivers.kubernetes.jobs import Jobs
 from planeshift.drivers.kubernetes.lease import ClusterLease
@@ -83,9 +83,9 @@ class KubernetesCluster:
 
     def pods(self, key: bytes) -> Mapping[str, PodsState]:
         with api.answering(self.name):
-            found = {}
+            found, nodes = {}, spread.seats(self._talk.client)
             for release in newest(self._releases()).values():
-                found[f"{self.name}/{release.service}/{release.backend}"] = self._state(release, key)
+                found[f"{self.name}/{release.service}/{release.backend}"] = self._state(release, key, nodes)
             return found
 
     def _releases(self, name: str = "") -> list[Release]:
@@ -94,7 +94,7 @@ class KubernetesCluster:
             r for s in self._talk.client.list(Secret, labels=labels) if (r := decode(s)) and r.service and r.backend
         ]
 
-    def _state(self, release: Release, key: bytes) -> PodsState:
+    def _state(self, release: Release, key: bytes, nodes: Mapping[str, spread.Seat]) -> PodsState:
         held = release.values
         config = self._talk.get(ConfigMap, release.config_map)
         secret = self._talk.get(Secret, release.secrets)
@@ -110,6 +110,7 @@ class KubernetesCluster:
             wanted=sum(int(w.spec.replicas or 0) for w in running) if running else 1,
             ready=sum(map(rollout.ready, running)),
             drift=tuple(rollout.drift(running, release.manifest)),
+            uneven="; ".join(dict.fromkeys(filter(None, (spread.uneven(w, there, nodes) for w in running)))),
             problem="; ".join(dict.fromkeys(filter(None, (pods.reason(p, lost) for p in there if not pods.ready(p))))),
         )
 
@@ -182,6 +183,7 @@ class KubernetesCluster:
             again(lambda: self._upgrade(desired, key, say), say)
             self._rollout.begin_anew(broken, say)
             self._rollout.wait(name, say)
+            self._rollout.spread(name, say)
             kept = {n for revision in self._releases(name) for n in revision.objects}
             self._forget(kept, objects.labels(self._cloud, desired))
 
@@ -237,9 +239,7 @@ def _address(node: Any) -> str:
 
 def _takes(node: Any, carrying: set[str]) -> bool:
     """Whether pods can come to a node, or are there: one that is cordoned serves on."""
-    taints = (node.spec and node.spec.taints) or []
-    closed = any(t.effect in ("NoSchedule", "NoExecute") for t in taints) or (node.spec and node.spec.unschedulable)
-    return node.metadata.name in carrying or not closed
+    return node.metadata.name in carrying or not pods.closed(node)
 
 
 def _release_of(service: Any) -> str:

@@ -29,6 +29,12 @@ def ready(pod: Any) -> bool:
     return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
 
 
+def closed(node: Any) -> bool:
+    """Whether a node takes no more pods: ours tolerate no taint."""
+    taints = (node.spec and node.spec.taints) or []
+    return any(t.effect in ("NoSchedule", "NoExecute") for t in taints) or bool(node.spec and node.spec.unschedulable)
+
+
 def lost_nodes(client: Any) -> set[str]:
     """The nodes that the cluster no longer hears of."""
     unheard = {

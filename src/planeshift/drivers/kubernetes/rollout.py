@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -11,12 +12,14 @@ from lightkube.resources.apps_v1 import Deployment, ReplicaSet, StatefulSet
 from lightkube.resources.core_v1 import Pod
 
 from planeshift.drivers.kubernetes import pods
+from planeshift.drivers.kubernetes.spread import seats, uneven
 from planeshift.drivers.kubernetes.talk import Talk
 from planeshift.drivers.kubernetes.watching import news
 from planeshift.errors import PlaneshiftError, Problem
 from planeshift.ports import Say
 
 READY_SECONDS = 600
+_RESTARTED = "kubectl.kubernetes.io/restartedAt"  # as `kubectl rollout restart` marks it
 _REVISION, _TEMPLATE = "deployment.kubernetes.io/revision", "pod-template-hash"
 _HASH = "controller-revision-hash"  # of a StatefulSet's pods
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -58,6 +61,17 @@ class Rollout:
         for pod in broken:
             say(f"{pod.metadata.name} is made anew: {pods.reason(pod, lost)}")
             self._talk.delete(Pod, pod.metadata.name)
+
+    def spread(self, name: str, say: Say) -> None:
+        """Make those pods anew, in turn, that lie together although a node is back, and wait for them."""
+        there, nodes = pods.of(self._talk.client, name), seats(self._talk.client)
+        lying = {w.metadata.name: (type(w), how) for w in self.workloads(name) if (how := uneven(w, there, nodes))}
+        for workload, (kind, how) in lying.items():
+            say(f"{workload} is spread again: {how}")
+            marked = {"metadata": {"annotations": {_RESTARTED: datetime.now(UTC).isoformat(timespec="seconds")}}}
+            self._talk.client.patch(kind, workload, {"spec": {"template": marked}})
+        if lying:
+            self.wait(name, say)
 
     def workloads(self, name: str) -> list[Any]:
         """The Deployments and StatefulSets of a release; each is one of the two kinds, by their common label."""

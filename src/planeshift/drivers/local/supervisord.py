@@ -142,7 +142,7 @@ class Supervisord:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
         environment[MARKER] = f"{self.directory}#supervisord"
         done = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.directory / "supervisord.conf")],
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self.directory / "supervisord.conf")],
             env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,

@@ -101,7 +101,14 @@ class MemoryCluster(Port):
             wanted=wanted,
             ready=ready,
             drift=("its Deployment is gone",) if release.gone else (),
+            uneven=self._uneven(release),
         )
+
+    def _uneven(self, release: ReleaseData) -> str:
+        """As a node that is back finds the pods."""
+        lying = sorted((release.pods.get(node, 0), node) for node in self._there.nodes)
+        (few, empty), (many, full) = lying[0], lying[-1]
+        return f"{many} pods on {full}, {few or 'none'} on {empty}, which is back" if many - few > 1 else ""
 
     def _running(self, unit: str) -> list[ProcessData]:
         return [p for p in processes.of(self.data, unit) if p.listens and processes.up(self.data, p.listens[0])]
@@ -190,6 +197,8 @@ class MemoryCluster(Port):
             self.faults.tear()
             history[-1].status = "deployed"
             del history[:-10]
+        if self._uneven(history[-1]):
+            history[-1].pods = self._spread(desired)
         self._replace(desired, key, history[-1])
         used = {name for found in there.releases.values() for r in found for name in r.objects}
         mine = f"{desired.pods.name}-"
@@ -198,9 +207,6 @@ class MemoryCluster(Port):
 
     def _revision(self, desired: DesiredPods, key: bytes) -> ReleaseData:
         values = release_values(desired, key)
-        nodes, replicas = sorted(self._there.nodes), int(desired.values.get("replicas", 2))
-        replicas = replicas if desired.values.get("serve", True) else 0
-        pods = {node: len(range(index, replicas, len(nodes))) for index, node in enumerate(nodes)}
         objects = tuple(desired.object_name(key, secret=secret) for secret in (False, True))
         return ReleaseData(
             "pending-upgrade",
@@ -208,8 +214,14 @@ class MemoryCluster(Port):
             chart_digest(desired),
             desired.chart.source.name if desired.chart else desired.pods.service,
             objects,
-            {n: c for n, c in pods.items() if c},
+            self._spread(desired),
         )
+
+    def _spread(self, desired: DesiredPods) -> dict[str, int]:
+        nodes, replicas = sorted(self._there.nodes), int(desired.values.get("replicas", 2))
+        replicas = replicas if desired.values.get("serve", True) else 0
+        pods = {node: len(range(index, replicas, len(nodes))) for index, node in enumerate(nodes)}
+        return {n: c for n, c in pods.items() if c}
 
     def _replace(self, desired: DesiredPods, key: bytes, release: ReleaseData) -> None:
         """Pods of the newest revision, one node after the other."""
