@@ -13,7 +13,7 @@ LAB_TOOLS := kubectl kubeadm kubelet kube-apiserver kube-controller-manager kube
 # A load for the whole of two cores: nothing runs beside it, or the gates find what that does to it.
 UNDER_LOAD := tests/cluster/test_shift.py::test_two_services_move_to_pods_and_back_and_no_request_is_lost
 
-.PHONY: help setup up down verify test test-core test-charts test-local test-cluster check soak refresh golden bench clean
+.PHONY: help setup up down verify test test-core test-charts test-local test-cluster lab-tools check soak refresh golden bench clean
 
 help:            ## show these targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
@@ -62,12 +62,15 @@ test-charts: $(DEV)  ## the chart server and tools, with real Helm, a real S3 se
 test-local: $(DEV)  ## real services: started, verified, broken, mended, removed
 	@$(BIN)/pytest -n 2 --dist loadgroup tests/local
 
-test-cluster: setup $(DEV)  ## a real Kubernetes of namespaces on this machine: made, used, broken, mended, removed; root
+lab-tools: $(DEV)
 	@scripts/os-packages $(LAB_PACKAGES) || true
 	@test "$$(id -u)" != 0 || $(BIN)/planeshift tools build $(LAB_TOOLS)
+
+test-cluster: setup lab-tools  ## a real Kubernetes of namespaces on this machine: made, used, broken, mended, removed; root
 	@$(BIN)/pytest -n 2 --dist loadgroup -rs tests/cluster --deselect $(UNDER_LOAD)
 	@$(BIN)/pytest -rs $(UNDER_LOAD)
 
+soak: export PYTEST_ADDOPTS = --timeout 0  # a test may take hours
 soak: setup $(DEV)      ## the full kill matrix on real services, a million requests over a hundred shifts; takes hours
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local tests/charts tests/secrets
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s tests/cluster/test_nova_pods.py

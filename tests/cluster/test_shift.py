@@ -29,8 +29,9 @@ pytestmark = pytest.mark.xdist_group("sides")
 
 SICK_PORT = 19499
 SOAK = bool(os.environ.get("PLANESHIFT_SOAK"))
-SHIFTS = int(os.environ.get("PLANESHIFT_SHIFTS", "100" if SOAK else "12"))  # each of one service, to the pods or back
-CHEAP, DEAR = (1_000_000, 50_000) if SOAK else (50_000, 3_000)  # requests, at least
+USUAL = 100 if SOAK else 12
+SHIFTS = int(os.environ.get("PLANESHIFT_SHIFTS", USUAL))  # each of one service, to the pods or back
+CHEAP, DEAR = (n * SHIFTS // USUAL for n in ((1_000_000, 50_000) if SOAK else (50_000, 3_000)))  # requests, at least
 RATE = int(os.environ.get("PLANESHIFT_RATE", "100"))  # of cheap ones a second: what two cores bear, all for it
 STEP = int(os.environ.get("PLANESHIFT_STEP", "5" if SOAK else "2"))  # seconds that each step is watched
 STEPS = ("--steps", "10,25,50,100", "--time", f"{STEP}s")
