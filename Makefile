@@ -60,7 +60,7 @@ test-charts: $(DEV)  ## the chart server and tools, with real Helm, a real S3 se
 	@$(BIN)/pytest -n 2 --dist loadgroup tests/charts
 
 test-local: $(DEV)  ## real services: started, verified, broken, mended, removed
-	@$(BIN)/pytest -n 2 --dist loadgroup tests/local
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/local
 
 lab-tools: $(DEV)
 	@scripts/os-packages $(LAB_PACKAGES) || true
@@ -72,7 +72,7 @@ test-cluster: setup lab-tools  ## a real Kubernetes of namespaces on this machin
 
 soak: export PYTEST_ADDOPTS = --timeout 0  # a test may take hours
 soak: setup $(DEV)      ## the full kill matrix on real services, a million requests over a hundred shifts; takes hours
-	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/local tests/charts tests/secrets
+	@PLANESHIFT_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/local tests/charts tests/secrets
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s tests/cluster/test_nova_pods.py
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s tests/cluster/test_shift_broken.py
 	@PLANESHIFT_SOAK=1 $(BIN)/pytest -s $(UNDER_LOAD)

@@ -1,15 +1,35 @@
 """Real clouds on loopback addresses of their own.
 
-One xdist worker owns the shared cloud (group `local`), and one those of single modules (`local-own`): that one takes
-longer, so that shifts, which are judged by how long requests take, come when nobody else needs the processors.
+One xdist worker owns the shared cloud (group `local`); what needs clouds of its own is a group for each module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from rig import Cloud, Watch, program
+
+# In which order workers begin groups: what takes longest first, and last, when the least is at work beside it, shifts that
+# are judged by how long requests take.
+FIRST = ("test_cells", "test_changes")  # and with this one all that share a cloud
+LAST = ("test_web", "test_shift_edges", "test_shift_faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ours = [item for item in items if item.path.parent == Path(__file__).parent]
+    for item in ours:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    places = [n for n, item in enumerate(items) if item in ours]
+    for place, item in zip(places, sorted(ours, key=_turn), strict=True):
+        items[place] = item
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.path.stem
+    return FIRST.index(name) if name in FIRST else len(FIRST) + (LAST.index(name) + 1 if name in LAST else 0)
 
 
 @pytest.fixture(scope="session")

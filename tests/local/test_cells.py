@@ -20,8 +20,6 @@ from rig import LIMIT, PLANESHIFT, PROC, Cloud, blob, kill, until
 
 from planeshift import catalog
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 LATE = 20  # seconds after which a call over the bus is given up; Nova's own minute would be most of the tests' time
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 

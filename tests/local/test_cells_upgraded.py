@@ -12,7 +12,6 @@ from rig import Cloud
 from test_cells import RABBITMQ, spec
 
 pytestmark = [
-    pytest.mark.xdist_group("local-own"),
     pytest.mark.skipif(not os.environ.get("PLANESHIFT_SOAK"), reason="minutes: PLANESHIFT_SOAK=1"),
 ]
 OLD, NEW = "2026.1", "2026.2"

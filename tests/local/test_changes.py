@@ -120,7 +120,7 @@ def test_a_second_release_takes_over_and_the_first_goes_without_losing_a_request
     image = make_image(cloud)
     with traffic(cloud) as requests:
         with cloud.edited() as spec:
-            spec["services"]["glance"]["shift"] = {"time": 1}
+            spec["services"]["glance"]["shift"] = {"time": 1, "steps": [50, 100]}
             backends = spec["services"]["glance"]["backends"]
             backends["vms"]["weight"] = 50
             backends["green"] = {"hosts": ["here"], "weight": 50, "release": "2026.1", "port": 19393}

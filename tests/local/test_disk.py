@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from rig import Cloud, program, uv_cache
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 KEEP = 64 * 1024  # bytes left free: a journal fits, a database does not
 
 

@@ -28,8 +28,6 @@ from planeshift.errors import PlaneshiftError
 from planeshift.plan.operations import Kind
 from planeshift.render.desired import Environment
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 DEAD = "http://127.0.0.1:9/simple"  # nobody listens at the discard port
 COVERED: set[str] = set()
 CUT: list[bool] = []  # whether each killed `up` was cut off, or had noted its end when the kill came

@@ -18,8 +18,6 @@ import pytest
 from rig import PLANESHIFT, Cloud, Watch, addresses, program, traffic, until, walk
 from test_trial import PASSWORDS, MariaDB
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 ADMIN = "adm1n-canary-p@ss"
 
 

@@ -15,8 +15,6 @@ from rig import Cloud, kill, until
 
 from planeshift.openloop import Flow, Load, Step, load
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 RATE = 20
 THEIRS = """
 global

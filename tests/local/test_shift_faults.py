@@ -29,8 +29,6 @@ from steps import at_each
 
 from planeshift.openloop import Flow, Load, Step, load
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 RATE = 40
 SHARES = (10, 50, 100)
 ELSEWHERE = 19988  # a port from which Glance may fetch images

@@ -26,8 +26,6 @@ from planeshift.drivers.maker import RandomMaker
 from planeshift.errors import PlaneshiftError
 from planeshift.render.desired import DesiredDatabase
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 SERVICES = ("keystone", "glance", "placement", "barbican")
 # As awkward as passwords are: for URLs, oslo.config, YAML, MariaDB's option files.
 PASSWORDS = {name: f"{name}-p@ss/%$w:rd\"'\\#?" for name in SERVICES}

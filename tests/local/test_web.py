@@ -23,8 +23,6 @@ from planeshift.plan.observed import Hold, Standing
 from planeshift.traffic import events
 from planeshift.traffic.report import report
 
-pytestmark = pytest.mark.xdist_group("local-own")
-
 LOGS = Path(__file__).parent.parent / "unit" / "shifts"
 MOVED, RETURNED = (tuple(events.read((LOGS / f"{n}.jsonl").read_bytes().splitlines())) for n in ("moved", "returned"))
 VERDICT = next(n for n, e in enumerate(RETURNED) if isinstance(e, events.Verdict) and e.state == "failed")
