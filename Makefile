@@ -10,10 +10,11 @@ DEV := $(VENV)/.made-dev
 LAB_PACKAGES := catatonit conntrack containerd containernetworking-plugins e2fsprogs iproute2 iptables nftables runc
 LAB_TOOLS := kubectl kubeadm kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy etcd coredns \
   local-path-provisioner helm pod-security
-# A load for the whole of two cores: nothing runs beside it, or the gates find what that does to it.
+# Each a load for the whole of two cores: nothing runs beside it, or the gates find what that does to it.
+FLEET := tests/cluster/test_cells_lab.py
 UNDER_LOAD := tests/cluster/test_shift.py::test_two_services_move_to_pods_and_back_and_no_request_is_lost
 
-.PHONY: help setup up down verify test test-core test-charts test-local test-cluster lab-tools check soak refresh golden bench clean
+.PHONY: help setup up down verify test test-core test-charts test-local test-cluster test-lab test-cells lab-tools check soak refresh golden bench clean
 
 help:            ## show these targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /' | sort
@@ -66,9 +67,14 @@ lab-tools: $(DEV)
 	@scripts/os-packages $(LAB_PACKAGES) || true
 	@test "$$(id -u)" != 0 || $(BIN)/planeshift tools build $(LAB_TOOLS)
 
-test-cluster: setup lab-tools  ## a real Kubernetes of namespaces on this machine: made, used, broken, mended, removed; root
-	@$(BIN)/pytest -n 2 --dist loadgroup -rs tests/cluster --deselect $(UNDER_LOAD)
+test-cluster: test-lab test-cells  ## a real Kubernetes of namespaces on this machine: made, used, broken, mended, removed; root
+
+test-lab: setup lab-tools  ## test-cluster, but for its fleet
+	@$(BIN)/pytest -n 2 --dist loadgroup -rs tests/cluster --ignore $(FLEET) --deselect $(UNDER_LOAD)
 	@$(BIN)/pytest -rs $(UNDER_LOAD)
+
+test-cells: setup lab-tools  ## the fleet of test-cluster: three cells of Nova on nine hosts of a lab, moved under a boot loop
+	@$(BIN)/pytest -rs $(FLEET)
 
 soak: export PYTEST_ADDOPTS = --timeout 0  # a test may take hours
 soak: setup $(DEV)      ## the full kill matrix on real services, a million requests over a hundred shifts; takes hours

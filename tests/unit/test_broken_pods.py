@@ -82,3 +82,22 @@ def test_where_all_serve_no_node_is_asked_for(server: Api) -> None:
     assert rollout.broken("glance-pods") == []
     assert not any("/nodes" in ask for ask in server.asked)
     rollout.begin_anew([], lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b"it has begun\nunable to go on\n", ["it has begun", "unable to go on"]),
+        (b"unable to retrieve container logs for containerd://13a7", []),  # who asked before has more than that
+        (b"", []),
+    ],
+)
+def test_kubelets_word_that_there_is_no_log_is_no_line_of_it(server: Api, body: bytes, lines: list[str]) -> None:
+    def log(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    server.answers.append(log)
+    assert pods.tail(Talk("k1", server.kubeconfig, "", "openstack").client, "job-1", 15) == lines

@@ -12,6 +12,8 @@ from lightkube.resources.core_v1 import Node, Pod
 COMPONENT, INSTANCE = "app.kubernetes.io/component", "app.kubernetes.io/instance"
 # Label of what no edge sends anything: it takes messages, or requests at a port of its own.
 TAKES = "planeshift.dev/takes"
+# In place of a log whose container is gone: kubelet's words (pkg/kubelet/kuberuntime, `GetContainerLogs`), with status 200.
+NO_LOG = "unable to retrieve container logs for "
 COMMANDS = ("command", "migrate")  # components that end by themselves, see the chart's jobs
 _HOPELESS = {
     "CrashLoopBackOff",
@@ -81,9 +83,10 @@ def _states(pod: Any) -> Iterator[Any]:
 
 
 def tail(client: Any, name: str, lines: int) -> list[str]:
-    """The last lines of a pod's log; of its last run where the present one has said nothing."""
+    """The last lines of a pod's log; none where there is no log, or none any longer."""
     with contextlib.suppress(ApiError):
-        return [line.rstrip("\n") for line in client.log(name, tail_lines=lines)]
+        found = [line.rstrip("\n") for line in client.log(name, tail_lines=lines)]
+        return [] if found and found[0].startswith(NO_LOG) else found
     return []
 
 
