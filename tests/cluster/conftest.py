@@ -29,6 +29,7 @@ def _reason() -> str:
     return "; ".join(f"{p.message}{f' ({p.hint})' if p.hint else ''}" for p in refusals(wanted, Path("/tmp")))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
     reason = _reason() if ours else ""

@@ -17,6 +17,7 @@ FIRST = ("test_cells", "test_changes")  # and with this one all that share a clo
 LAST = ("test_web", "test_shift_edges", "test_shift_faults")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.path.parent == Path(__file__).parent]
     for item in ours:
