@@ -50,7 +50,6 @@ class Shift:
         self.judge = Judge(
             self.settings.gates, self.moved, self.stayed, seconds=self.settings.time, logs=bool(desired.edges)
         )
-        self.served = service in desired.specs  # else it is consumers alone that move
         self.taking = Taking(world, service, self.moved, say, self._alive) if service in desired.consumers else None
         self.proving = Proving(world, service, self.moved, self.stayed)
         self.readiness = Readiness(world, service, self.moved)
@@ -99,7 +98,7 @@ class Shift:
             began_here = Standing(self.origin, self.target, self.origin) if self.taking else None
             world.control.stand(self.service, before or began_here)
             raise
-        got = achieved_by(world, self.service) if self.served else shares
+        got = achieved_by(world, self.service) if self.account.served else shares
         self.account.begin_step()
         if self.taking:
             self.taking.begin_step()
@@ -122,7 +121,7 @@ class Shift:
             self.world.move(self.service, shares, look=False)  # which says what is to run where
             self.taking.join(shares)
         self.account.take()
-        took = self._patiently(lambda: move(self.world, self.service, shares, before)) if self.served else 0.0
+        took = self._patiently(lambda: move(self.world, self.service, shares, before)) if self.account.served else 0.0
         if self.taking:
             self.taking.leave(shares)
             took = round((self.world.clock.monotonic() - began) * 1000, 2)
@@ -134,7 +133,7 @@ class Shift:
         Nobody stops taking messages while those that should take them instead cannot be started.
         """
         problems: list[Problem] = []
-        if self.served:
+        if self.account.served:
             try:
                 self._patiently(lambda: send_back(self.world, self.service, self.origin))
             except PlaneshiftError as error:
@@ -218,7 +217,7 @@ class Shift:
             return {}
         found = dict(self.taking.look(shares))
         asked, failed = self.account.step_requests, self.account.step_failed
-        if not self.served and failed > max(1, asked * self.settings.gates.errors / 100):
+        if not self.account.served and failed > max(1, asked * self.settings.gates.errors / 100):
             found["requests"] = f"{failed} of {asked} requests of {self.account.service} failed"
         return found
 
